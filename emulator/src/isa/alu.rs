@@ -1,0 +1,5 @@
+//! Lane-wise instructions.
+
+/// One lane-wise instruction.
+#[derive(Clone, Debug)]
+pub struct AluOp {}

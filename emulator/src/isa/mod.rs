@@ -1,0 +1,7 @@
+//! The decoded instruction set: what the machine executes.
+//!
+//! `decode` turns the syntax tree into [`ir`]: registers become slots, labels instruction indices, modifiers typed
+//! fields. Whatever it does not know is collected and reported for the whole module at once, with line numbers.
+
+pub mod alu;
+pub mod ir;

@@ -1,0 +1,61 @@
+//! The machine: memories, warps, the scheduler and the asynchronous engines of one device.
+
+pub mod global;
+
+use std::sync::Arc;
+
+use crate::isa::ir::Kernel;
+
+/// One emulated GPU: its properties and its global memory. Shared between threads; launches run to completion.
+#[derive(Debug)]
+pub struct Device {
+    pub properties: DeviceProperties,
+    pub memory: global::GlobalMemory,
+}
+
+/// What the device reports of itself and enforces at launch.
+#[derive(Clone, Debug)]
+pub struct DeviceProperties {
+    pub name: String,
+    pub compute_capability: (u32, u32),
+    pub multiprocessors: u32,
+    /// Largest dynamic plus static shared memory of a CTA that opted in, in bytes.
+    pub shared_bytes_per_block_optin: u32,
+    /// Shared memory that the driver reserves at the start of every CTA's window, in bytes.
+    pub reserved_shared_bytes: u32,
+    pub total_memory_bytes: u64,
+}
+
+/// One kernel launch.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub kernel: Arc<Kernel>,
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    pub cluster: [u32; 3],
+    pub dynamic_shared_bytes: u32,
+    /// The parameter buffer, laid out as [`Kernel::params`] says.
+    pub params: Vec<u8>,
+    pub options: LaunchOptions,
+}
+
+/// How a launch is scheduled.
+#[derive(Clone, Debug)]
+pub struct LaunchOptions {
+    pub asynchrony: Asynchrony,
+    /// Host threads that run CTAs; 0 takes one per core.
+    pub threads: usize,
+    /// Warp instructions per CTA after which the launch is given up as hung.
+    pub step_limit: u64,
+}
+
+/// When asynchronous operations (TMA, tensor core) take effect; never at issue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asynchrony {
+    /// As late as anything can observe: only when every warp waits. Missing waits show up at once.
+    Late,
+    /// As soon as the issuing warp has moved on.
+    Early,
+    /// Random delays, reproducible by seed.
+    Random { seed: u64 },
+}

@@ -1,0 +1,1 @@
+//! The fifth-generation tensor core: tensor memory, descriptors, layouts and arithmetic.
