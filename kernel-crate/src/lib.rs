@@ -1,2 +1,5 @@
+//! The NVFP4 gated dual GEMM for NVIDIA Blackwell: kernels, and the contract between device and host.
+
 #![no_std]
-//! The kernels and the contract that device and host share.
+
+pub mod contract;
