@@ -30,14 +30,16 @@ pub enum Space {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variable {
     pub space: Space,
-    /// In bytes; the type's own size where no `.align` is written.
+    /// In bytes, a power of two; where no `.align` is written, the size of one element, the whole vector for `.v2`
+    /// and `.v4`.
     pub align: u32,
     /// Fundamental type without the dot: `b8`, `u32`, `pred`, …
     pub ty: String,
     /// Elements per `.v2`/`.v4` vector; 1 for scalars.
     pub vector: u32,
     pub name: String,
-    /// Array dimensions; empty for a scalar. `None` is the unsized `[]` of an extern declaration.
+    /// Array dimensions; empty for a scalar. `None` is the unsized `[]`, and only the first can be. The size in bytes
+    /// of the whole array fits in an `i64`.
     pub dims: Vec<Option<u64>>,
     pub initializer: Option<Initializer>,
     pub is_extern: bool,
@@ -48,7 +50,10 @@ pub struct Variable {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Initializer {
     Int(i128),
-    Float(f64),
+    /// `0fXXXXXXXX`
+    F32(u32),
+    /// `0dXXXXXXXXXXXXXXXX`, or a decimal floating literal (stored as its f64 bits)
+    F64(u64),
     /// The address of another symbol plus an offset; `generic(sym)` where `generic` is set.
     Symbol {
         name: String,
@@ -126,8 +131,7 @@ pub enum Statement {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instruction {
     pub guard: Option<Guard>,
-    /// The text before the first dot, or the dotted family name where the family is dotted: `ld`, `mbarrier`,
-    /// `tcgen05`, `cp`, `fence`, `griddepcontrol`, `barrier`, …
+    /// The text before the first dot: `ld`, `mbarrier`, `tcgen05`, `cp`, `fence`, `griddepcontrol`, …
     pub opcode: String,
     /// What follows, split at the dots, `::` kept inside a modifier: `["async", "bulk", "tensor", "2d",
     /// "shared::cta", "global", "tile", "mbarrier::complete_tx::bytes"]`. Order as written.
@@ -168,6 +172,8 @@ pub enum Operand {
     Pair(Box<Operand>, Box<Operand>),
     /// `(a, b)`: argument and result lists of `call`.
     Tuple(Vec<Operand>),
-    /// `name + 4`, `name[4]` or `name.x` outside of brackets
+    /// `name + 4` outside of brackets: an offset in bytes. (A vector component `name.x` is a [`Operand::Name`].)
     NameOffset { name: String, offset: i64 },
+    /// `name[4]`: an index in elements of the variable's type (PTX ISA §6.4.2).
+    Element { name: String, index: i64 },
 }
