@@ -5,3 +5,7 @@
 
 pub mod alu;
 pub mod ir;
+mod load;
+pub mod windows;
+
+pub use load::{DecodeError, LoadEnvironment, LoadError, Module, VariableImage};
