@@ -214,6 +214,8 @@ pub enum Op {
     Load {
         space: Space,
         ty: Type,
+        /// Declared width of the destination registers: a signed `ty` narrower than it is sign-extended to it.
+        register_bits: u32,
         dsts: Vec<Dst>,
         address: Address,
         semantics: Semantics,

@@ -1,6 +1,574 @@
 //! Global memory: a table of allocations. A device address is a host address, so that managed and pinned memory work
 //! unchanged; every access is checked against the table first.
 
-/// Allocation table of a device.
-#[derive(Debug, Default)]
-pub struct GlobalMemory {}
+use std::alloc::Layout;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use thiserror::Error;
+
+/// Alignment of every allocation, as `cuMemAlloc` gives at least 256 bytes and allocators build on more.
+pub const ALLOCATION_ALIGNMENT: u64 = 512;
+
+/// Inaccessible bytes on both sides of an allocation, so that neighbours never touch.
+const GUARD_BYTES: u64 = 4096;
+
+/// What fresh memory holds: not zero, so that a kernel that relies on zeroed memory gives wrong results here too.
+pub const POISON: u8 = 0xCB;
+
+/// An access that the allocation table does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum GlobalFault {
+    #[error("{bytes} bytes at {address:#x} are outside of every allocation; {}", describe(.nearest, *.address))]
+    OutOfBounds {
+        address: u64,
+        bytes: u64,
+        /// The allocation that contains or is closest to the address.
+        nearest: Option<Extent>,
+    },
+    #[error("address {address:#x} is not a multiple of the access size, {bytes} bytes")]
+    Misaligned { address: u64, bytes: u64 },
+}
+
+/// A refused request to the allocator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum AllocationError {
+    #[error("an allocation of zero bytes was asked for; ask for at least one")]
+    ZeroBytes,
+    #[error(
+        "{requested} bytes were asked for, {available} of {total} bytes are free on the device"
+    )]
+    OutOfDeviceMemory {
+        requested: u64,
+        available: u64,
+        total: u64,
+    },
+    #[error("the host could not provide {requested} bytes for an emulated allocation")]
+    OutOfHostMemory { requested: u64 },
+    #[error("{address:#x} is not the start of a live allocation; {}", describe(.nearest, *.address))]
+    NotAnAllocation {
+        address: u64,
+        nearest: Option<Extent>,
+    },
+}
+
+/// Address range of one allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    pub base: u64,
+    pub bytes: u64,
+}
+
+impl Extent {
+    pub fn end(&self) -> u64 {
+        self.base + self.bytes
+    }
+
+    fn contains(&self, address: u64, bytes: u64) -> bool {
+        address >= self.base
+            && address
+                .checked_add(bytes)
+                .is_some_and(|end| end <= self.end())
+    }
+}
+
+fn describe(nearest: &Option<Extent>, address: u64) -> String {
+    let Some(extent) = nearest else {
+        return "the device has no allocation".to_owned();
+    };
+    let Extent { base, bytes } = *extent;
+    if address < base {
+        format!(
+            "the nearest allocation, {bytes} bytes at {base:#x}, starts {} bytes after it",
+            base - address
+        )
+    } else if address >= extent.end() {
+        format!(
+            "the nearest allocation, {bytes} bytes at {base:#x}, ends {} bytes before it",
+            address - extent.end()
+        )
+    } else {
+        format!(
+            "the allocation of {bytes} bytes at {base:#x} has {} bytes from there on",
+            extent.end() - address
+        )
+    }
+}
+
+/// Host memory behind one allocation, guards included. Dropped when the table and every running launch let go of it.
+#[derive(Debug)]
+struct Block {
+    extent: Extent,
+    host: *mut u8,
+    layout: Layout,
+}
+
+// SAFETY: `host` is owned by the block and only freed in `drop`; all accesses to the bytes go through relaxed atomics.
+unsafe impl Send for Block {}
+// SAFETY: as above.
+unsafe impl Sync for Block {}
+
+impl Block {
+    fn new(bytes: u64) -> Option<Self> {
+        let layout = bytes
+            .checked_add(2 * GUARD_BYTES)
+            .and_then(|total| usize::try_from(total).ok())
+            .and_then(|total| Layout::from_size_align(total, ALLOCATION_ALIGNMENT as usize).ok())?;
+        // SAFETY: the layout has a non-zero size, at least the two guards.
+        let host = unsafe { std::alloc::alloc(layout) };
+        if host.is_null() {
+            return None;
+        }
+        // SAFETY: `host` points to `layout.size()` fresh bytes that nothing else refers to yet.
+        unsafe { host.write_bytes(POISON, layout.size()) };
+        let base = host.expose_provenance() as u64 + GUARD_BYTES;
+        Some(Self {
+            extent: Extent { base, bytes },
+            host,
+            layout,
+        })
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this very layout.
+        unsafe { std::alloc::dealloc(self.host, self.layout) };
+    }
+}
+
+/// Allocation table of a device. All methods may be called from any thread.
+#[derive(Debug)]
+pub struct GlobalMemory {
+    blocks: RwLock<BTreeMap<u64, Arc<Block>>>,
+    capacity: u64,
+}
+
+impl GlobalMemory {
+    /// Memory of `capacity` bytes, none of it allocated.
+    pub fn new(capacity: u64) -> Self {
+        Self {
+            blocks: RwLock::default(),
+            capacity,
+        }
+    }
+
+    /// Allocates `bytes` bytes filled with [`POISON`], aligned to [`ALLOCATION_ALIGNMENT`]. The address is also a
+    /// valid host address until [`free`](Self::free).
+    pub fn allocate(&self, bytes: u64) -> Result<u64, AllocationError> {
+        if bytes == 0 {
+            return Err(AllocationError::ZeroBytes);
+        }
+        let mut blocks = self.blocks.write().unwrap_or_else(PoisonError::into_inner);
+        let used: u64 = blocks.values().map(|block| block.extent.bytes).sum();
+        let available = self.capacity.saturating_sub(used);
+        if bytes > available {
+            return Err(AllocationError::OutOfDeviceMemory {
+                requested: bytes,
+                available,
+                total: self.capacity,
+            });
+        }
+        let block =
+            Block::new(bytes).ok_or(AllocationError::OutOfHostMemory { requested: bytes })?;
+        let base = block.extent.base;
+        blocks.insert(base, Arc::new(block));
+        Ok(base)
+    }
+
+    /// Frees the allocation that starts at `address`.
+    pub fn free(&self, address: u64) -> Result<(), AllocationError> {
+        let mut blocks = self.blocks.write().unwrap_or_else(PoisonError::into_inner);
+        match blocks.remove(&address) {
+            Some(_) => Ok(()),
+            None => Err(AllocationError::NotAnAllocation {
+                address,
+                nearest: nearest(blocks.values().map(|block| block.extent), address),
+            }),
+        }
+    }
+
+    /// The allocation that contains `address`.
+    pub fn lookup(&self, address: u64) -> Option<Extent> {
+        let blocks = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
+        let (_, block) = blocks.range(..=address).next_back()?;
+        Some(block.extent).filter(|extent| extent.contains(address, 1))
+    }
+
+    /// Bytes allocated now.
+    pub fn used_bytes(&self) -> u64 {
+        let blocks = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
+        blocks.values().map(|block| block.extent.bytes).sum()
+    }
+
+    /// Bytes that the device has in all.
+    pub fn total_bytes(&self) -> u64 {
+        self.capacity
+    }
+
+    /// The allocations as they are now. They stay readable and writable through the view even when freed meanwhile,
+    /// so that a launch never touches released host memory.
+    pub fn view(&self) -> GlobalView {
+        let blocks = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
+        GlobalView {
+            blocks: blocks.values().cloned().collect(),
+            last: Cell::new(0),
+        }
+    }
+
+    /// Copies device memory to `into`.
+    pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), GlobalFault> {
+        self.view().read(address, into)
+    }
+
+    /// Copies `from` to device memory.
+    pub fn write(&self, address: u64, from: &[u8]) -> Result<(), GlobalFault> {
+        self.view().write(address, from)
+    }
+
+    /// Copies `bytes` bytes inside device memory; the ranges may overlap.
+    pub fn copy(&self, destination: u64, source: u64, bytes: u64) -> Result<(), GlobalFault> {
+        let view = self.view();
+        view.check(destination, bytes)?;
+        let mut staging = vec![0; length(bytes)];
+        view.read(source, &mut staging)?;
+        view.write(destination, &staging)
+    }
+
+    /// Writes `pattern` (1, 2 or 4 bytes of a memset) `count` times.
+    pub fn fill(&self, address: u64, pattern: &[u8], count: u64) -> Result<(), GlobalFault> {
+        let bytes = count.saturating_mul(pattern.len() as u64);
+        let view = self.view();
+        view.check(address, bytes)?;
+        view.write(address, &pattern.repeat(length(count)))
+    }
+}
+
+/// A length that was checked against an allocation, and so fits the address space.
+fn length(bytes: u64) -> usize {
+    bytes as usize
+}
+
+fn nearest(extents: impl Iterator<Item = Extent>, address: u64) -> Option<Extent> {
+    extents.min_by_key(|extent| {
+        if address < extent.base {
+            extent.base - address
+        } else {
+            (address + 1).saturating_sub(extent.end())
+        }
+    })
+}
+
+/// The allocations at one point in time, for one host thread.
+///
+/// Every access uses relaxed atomics no wider than its alignment, so kernels that race are wrong but the emulator stays
+/// sound. Accesses of different widths to the same bytes give, on the hosts this runs on, some mixture of old and new
+/// bytes, which is also what the PTX memory model promises for a race.
+#[derive(Debug)]
+pub struct GlobalView {
+    /// By ascending address.
+    blocks: Vec<Arc<Block>>,
+    /// Index of the block of the last access: accesses cluster.
+    last: Cell<usize>,
+}
+
+impl Clone for GlobalView {
+    fn clone(&self) -> Self {
+        Self {
+            blocks: self.blocks.clone(),
+            last: Cell::new(0),
+        }
+    }
+}
+
+impl GlobalView {
+    /// The allocation that holds all of `bytes` bytes at `address`.
+    fn find(&self, address: u64, bytes: u64) -> Result<&Block, GlobalFault> {
+        if let Some(block) = self.blocks.get(self.last.get())
+            && block.extent.contains(address, bytes)
+        {
+            return Ok(block);
+        }
+        let after = self
+            .blocks
+            .partition_point(|block| block.extent.base <= address);
+        match after.checked_sub(1).and_then(|i| self.blocks.get(i)) {
+            Some(block) if block.extent.contains(address, bytes) => {
+                self.last.set(after - 1);
+                Ok(block)
+            }
+            _ => Err(GlobalFault::OutOfBounds {
+                address,
+                bytes,
+                nearest: nearest(self.blocks.iter().map(|block| block.extent), address),
+            }),
+        }
+    }
+
+    /// Whether `bytes` bytes at `address` lie in one allocation. Zero bytes always do.
+    pub fn check(&self, address: u64, bytes: u64) -> Result<(), GlobalFault> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.find(address, bytes).map(|_| ())
+    }
+
+    /// The host pointer to checked bytes, valid as long as the view.
+    fn pointer(&self, address: u64, bytes: u64) -> Result<*mut u8, GlobalFault> {
+        let block = self.find(address, bytes)?;
+        let offset = (address - block.extent.base + GUARD_BYTES) as usize;
+        // SAFETY: `find` checked that the address lies in the block, whose host memory starts `GUARD_BYTES` before it.
+        Ok(unsafe { block.host.add(offset) })
+    }
+
+    /// Copies memory at `address` to `into`.
+    pub fn read(&self, address: u64, into: &mut [u8]) -> Result<(), GlobalFault> {
+        if into.is_empty() {
+            return Ok(());
+        }
+        let source = self.pointer(address, into.len() as u64)?;
+        let head = source.align_offset(8).min(into.len());
+        let (head_bytes, rest) = into.split_at_mut(head);
+        let (words, tail) = rest.as_chunks_mut::<8>();
+        let body = words.len() * 8;
+        // SAFETY: all offsets lie in the `into.len()` bytes that `pointer` checked; `source + head` is aligned to 8.
+        unsafe {
+            for (i, byte) in head_bytes.iter_mut().enumerate() {
+                *byte = AtomicU8::from_ptr(source.add(i)).load(Ordering::Relaxed);
+            }
+            for (i, word) in words.iter_mut().enumerate() {
+                let pointer = source.add(head + 8 * i).cast();
+                *word = AtomicU64::from_ptr(pointer)
+                    .load(Ordering::Relaxed)
+                    .to_ne_bytes();
+            }
+            for (i, byte) in tail.iter_mut().enumerate() {
+                *byte = AtomicU8::from_ptr(source.add(head + body + i)).load(Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies `from` to memory at `address`.
+    pub fn write(&self, address: u64, from: &[u8]) -> Result<(), GlobalFault> {
+        if from.is_empty() {
+            return Ok(());
+        }
+        let target = self.pointer(address, from.len() as u64)?;
+        let head = target.align_offset(8).min(from.len());
+        let (head_bytes, rest) = from.split_at(head);
+        let (words, tail) = rest.as_chunks::<8>();
+        let body = words.len() * 8;
+        // SAFETY: all offsets lie in the `from.len()` bytes that `pointer` checked; `target + head` is aligned to 8.
+        unsafe {
+            for (i, byte) in head_bytes.iter().enumerate() {
+                AtomicU8::from_ptr(target.add(i)).store(*byte, Ordering::Relaxed);
+            }
+            for (i, word) in words.iter().enumerate() {
+                let pointer = target.add(head + 8 * i).cast();
+                AtomicU64::from_ptr(pointer).store(u64::from_ne_bytes(*word), Ordering::Relaxed);
+            }
+            for (i, byte) in tail.iter().enumerate() {
+                AtomicU8::from_ptr(target.add(head + body + i)).store(*byte, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads one element of `bytes` (1, 2, 4 or 8) bytes, zero-extended.
+    pub fn load(&self, address: u64, bytes: u64) -> Result<u64, GlobalFault> {
+        let pointer = self.aligned_pointer(address, bytes)?;
+        // SAFETY: `aligned_pointer` checked bounds and alignment for this width.
+        Ok(unsafe {
+            match bytes {
+                1 => AtomicU8::from_ptr(pointer).load(Ordering::Relaxed).into(),
+                2 => AtomicU16::from_ptr(pointer.cast())
+                    .load(Ordering::Relaxed)
+                    .into(),
+                4 => AtomicU32::from_ptr(pointer.cast())
+                    .load(Ordering::Relaxed)
+                    .into(),
+                _ => AtomicU64::from_ptr(pointer.cast()).load(Ordering::Relaxed),
+            }
+        })
+    }
+
+    /// Stores the low `bytes` (1, 2, 4 or 8) bytes of `value`.
+    pub fn store(&self, address: u64, bytes: u64, value: u64) -> Result<(), GlobalFault> {
+        let pointer = self.aligned_pointer(address, bytes)?;
+        // SAFETY: `aligned_pointer` checked bounds and alignment for this width.
+        unsafe {
+            match bytes {
+                1 => AtomicU8::from_ptr(pointer).store(value as u8, Ordering::Relaxed),
+                2 => AtomicU16::from_ptr(pointer.cast()).store(value as u16, Ordering::Relaxed),
+                4 => AtomicU32::from_ptr(pointer.cast()).store(value as u32, Ordering::Relaxed),
+                _ => AtomicU64::from_ptr(pointer.cast()).store(value, Ordering::Relaxed),
+            }
+        }
+        Ok(())
+    }
+
+    /// Atomically replaces an element of `bytes` (2, 4 or 8) bytes by `update` of it; returns the old one.
+    pub fn update(
+        &self,
+        address: u64,
+        bytes: u64,
+        mut update: impl FnMut(u64) -> u64,
+    ) -> Result<u64, GlobalFault> {
+        let pointer = self.aligned_pointer(address, bytes)?;
+        const ORDER: Ordering = Ordering::SeqCst;
+        // SAFETY: `aligned_pointer` checked bounds and alignment for this width.
+        let old = unsafe {
+            match bytes {
+                1 => AtomicU8::from_ptr(pointer)
+                    .fetch_update(ORDER, ORDER, |old| Some(update(old.into()) as u8))
+                    .map(u64::from)
+                    .map_err(u64::from),
+                2 => AtomicU16::from_ptr(pointer.cast())
+                    .fetch_update(ORDER, ORDER, |old| Some(update(old.into()) as u16))
+                    .map(u64::from)
+                    .map_err(u64::from),
+                4 => AtomicU32::from_ptr(pointer.cast())
+                    .fetch_update(ORDER, ORDER, |old| Some(update(old.into()) as u32))
+                    .map(u64::from)
+                    .map_err(u64::from),
+                _ => AtomicU64::from_ptr(pointer.cast())
+                    .fetch_update(ORDER, ORDER, |old| Some(update(old))),
+            }
+        };
+        // `fetch_update` fails only when the closure declines, which these never do.
+        Ok(old.unwrap_or_else(|current| current))
+    }
+
+    fn aligned_pointer(&self, address: u64, bytes: u64) -> Result<*mut u8, GlobalFault> {
+        debug_assert!(matches!(bytes, 1 | 2 | 4 | 8));
+        if !address.is_multiple_of(bytes) {
+            return Err(GlobalFault::Misaligned { address, bytes });
+        }
+        self.pointer(address, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fresh_memory_is_poisoned_and_aligned() {
+        let memory = GlobalMemory::new(1 << 20);
+        let address = memory.allocate(100).unwrap();
+        assert_eq!(address % ALLOCATION_ALIGNMENT, 0);
+        let mut bytes = [0; 100];
+        memory.read(address, &mut bytes).unwrap();
+        assert_eq!(bytes, [POISON; 100]);
+    }
+
+    #[test]
+    fn unaligned_copies_round_trip() {
+        let memory = GlobalMemory::new(1 << 20);
+        let address = memory.allocate(64).unwrap();
+        for offset in 0..9 {
+            for length in 0..40 {
+                let data: Vec<u8> = (0..length).map(|i| (i * 7 + offset) as u8).collect();
+                memory.write(address + offset, &data).unwrap();
+                let mut back = vec![0; data.len()];
+                memory.read(address + offset, &mut back).unwrap();
+                assert_eq!(back, data);
+            }
+        }
+    }
+
+    #[test]
+    fn accesses_past_the_end_name_the_allocation() {
+        let memory = GlobalMemory::new(1 << 20);
+        let address = memory.allocate(64).unwrap();
+        let fault = memory.view().load(address + 64, 4).unwrap_err();
+        assert_eq!(
+            fault,
+            GlobalFault::OutOfBounds {
+                address: address + 64,
+                bytes: 4,
+                nearest: Some(Extent {
+                    base: address,
+                    bytes: 64
+                }),
+            }
+        );
+        assert!(fault.to_string().contains("ends 0 bytes before it"));
+        assert!(memory.write(address + 60, &[0; 5]).is_err());
+        assert!(memory.view().load(address - 4, 4).is_err());
+        assert!(memory.view().check(u64::MAX - 1, 8).is_err());
+    }
+
+    #[test]
+    fn misaligned_elements_are_refused() {
+        let memory = GlobalMemory::new(1 << 20);
+        let address = memory.allocate(64).unwrap();
+        assert!(matches!(
+            memory.view().load(address + 2, 4),
+            Err(GlobalFault::Misaligned { bytes: 4, .. })
+        ));
+    }
+
+    #[test]
+    fn freed_memory_is_gone_but_a_running_view_keeps_it() {
+        let memory = GlobalMemory::new(1 << 20);
+        let address = memory.allocate(64).unwrap();
+        let view = memory.view();
+        memory.free(address).unwrap();
+        assert!(view.store(address, 4, 1).is_ok());
+        assert!(memory.read(address, &mut [0; 4]).is_err());
+        assert!(matches!(
+            memory.free(address),
+            Err(AllocationError::NotAnAllocation { .. })
+        ));
+        assert_eq!(memory.used_bytes(), 0);
+    }
+
+    #[test]
+    fn capacity_is_enforced() {
+        let memory = GlobalMemory::new(1000);
+        assert_eq!(memory.allocate(0), Err(AllocationError::ZeroBytes));
+        memory.allocate(600).unwrap();
+        assert_eq!(
+            memory.allocate(600),
+            Err(AllocationError::OutOfDeviceMemory {
+                requested: 600,
+                available: 400,
+                total: 1000
+            })
+        );
+    }
+
+    #[test]
+    fn fill_and_overlapping_copy() {
+        let memory = GlobalMemory::new(1 << 20);
+        let address = memory.allocate(16).unwrap();
+        memory.fill(address, &[1, 2], 8).unwrap();
+        memory.copy(address + 1, address, 8).unwrap();
+        let mut bytes = [0; 16];
+        memory.read(address, &mut bytes).unwrap();
+        assert_eq!(bytes, [1, 1, 2, 1, 2, 1, 2, 1, 2, 2, 1, 2, 1, 2, 1, 2]);
+        assert!(memory.fill(address, &[0; 4], 5).is_err());
+    }
+
+    #[test]
+    fn updates_are_atomic_between_threads() {
+        let memory = GlobalMemory::new(1 << 20);
+        let address = memory.allocate(8).unwrap();
+        memory.fill(address, &[0], 8).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let view = memory.view();
+                    for _ in 0..1000 {
+                        view.update(address, 4, |old| old + 1).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(memory.view().load(address, 8).unwrap(), 4000);
+    }
+}

@@ -1,16 +1,28 @@
 //! The machine: memories, warps, the scheduler and the asynchronous engines of one device.
 
 pub mod global;
+mod grid;
+pub mod report;
 
 use std::sync::Arc;
 
 use crate::isa::ir::Kernel;
+
+pub use report::{FailureClass, FailureKind, LaunchFailure, LaunchReport};
 
 /// One emulated GPU: its properties and its global memory. Shared between threads; launches run to completion.
 #[derive(Debug)]
 pub struct Device {
     pub properties: DeviceProperties,
     pub memory: global::GlobalMemory,
+}
+
+impl Device {
+    /// A device with empty memory.
+    pub fn new(properties: DeviceProperties) -> Self {
+        let memory = global::GlobalMemory::new(properties.total_memory_bytes);
+        Self { properties, memory }
+    }
 }
 
 /// What the device reports of itself and enforces at launch.
@@ -24,6 +36,20 @@ pub struct DeviceProperties {
     /// Shared memory that the driver reserves at the start of every CTA's window, in bytes.
     pub reserved_shared_bytes: u32,
     pub total_memory_bytes: u64,
+}
+
+impl DeviceProperties {
+    /// NVIDIA B200: compute capability 10.0, 148 multiprocessors, 227 KiB of shared memory per CTA.
+    pub fn b200() -> Self {
+        Self {
+            name: "NVIDIA B200 (emulated)".to_owned(),
+            compute_capability: (10, 0),
+            multiprocessors: 148,
+            shared_bytes_per_block_optin: 227 * 1024,
+            reserved_shared_bytes: 1024,
+            total_memory_bytes: 180 << 30,
+        }
+    }
 }
 
 /// One kernel launch.
@@ -47,6 +73,16 @@ pub struct LaunchOptions {
     pub threads: usize,
     /// Warp instructions per CTA after which the launch is given up as hung.
     pub step_limit: u64,
+}
+
+impl Default for LaunchOptions {
+    fn default() -> Self {
+        Self {
+            asynchrony: Asynchrony::Late,
+            threads: 0,
+            step_limit: 1 << 32,
+        }
+    }
 }
 
 /// When asynchronous operations (TMA, tensor core) take effect; never at issue.

@@ -1,0 +1,563 @@
+//! What a launch returns: counters of a run that went well, or why and where it did not.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::global::GlobalFault;
+use crate::isa::ir::Kernel;
+
+/// Counters of a finished launch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaunchReport {
+    pub ctas: u64,
+    pub warp_instructions: u64,
+    /// `tcgen05.mma` instructions.
+    pub mmas: u64,
+    /// Bytes that TMA and bulk copies moved.
+    pub tma_bytes: u64,
+    pub elapsed: Duration,
+}
+
+impl LaunchReport {
+    pub(super) fn add(&mut self, other: &LaunchReport) {
+        self.ctas += other.ctas;
+        self.warp_instructions += other.warp_instructions;
+        self.mmas += other.mmas;
+        self.tma_bytes += other.tma_bytes;
+    }
+}
+
+/// A line of the PTX text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceLine {
+    /// From 1.
+    pub line: u32,
+    /// Without surrounding white space; empty where the text is not known.
+    pub text: String,
+}
+
+impl SourceLine {
+    pub(super) fn of(kernel: &Kernel, line: u32) -> Self {
+        let text = (line as usize)
+            .checked_sub(1)
+            .and_then(|index| kernel.text.get(index))
+            .map(|text| text.trim().to_owned())
+            .unwrap_or_default();
+        Self { line, text }
+    }
+}
+
+impl fmt::Display for SourceLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.text)
+    }
+}
+
+/// Who executed the failing instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    pub cta: [u32; 3],
+    pub warp: u32,
+    /// The lanes that executed it.
+    pub lanes: u32,
+    pub source: SourceLine,
+}
+
+/// Why a launch did not start, or stopped.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub struct LaunchFailure {
+    pub kernel: String,
+    /// `None` where no single instruction is to blame.
+    pub site: Option<Box<Site>>,
+    pub kind: FailureKind,
+}
+
+impl fmt::Display for LaunchFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "kernel `{}`: {}", self.kernel, self.kind)?;
+        if let Some(site) = &self.site {
+            let [x, y, z] = site.cta;
+            write!(
+                f,
+                "\n  at CTA ({x}, {y}, {z}), warp {}, {}\n  {}",
+                site.warp,
+                Lanes(site.lanes),
+                site.source
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// What the CUDA driver would make of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureClass {
+    /// The launch's own arguments are wrong: `CUDA_ERROR_INVALID_VALUE`.
+    InvalidValue,
+    /// More threads or shared memory than the device has: `CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES`.
+    OutOfResources,
+    /// `CUDA_ERROR_ILLEGAL_ADDRESS`
+    IllegalAddress,
+    /// `CUDA_ERROR_MISALIGNED_ADDRESS`
+    MisalignedAddress,
+    /// A hang or deadlock: `CUDA_ERROR_LAUNCH_TIMEOUT`.
+    Timeout,
+    /// `CUDA_ERROR_ILLEGAL_INSTRUCTION`
+    IllegalInstruction,
+    /// Legal on a device, but not in this emulator: `CUDA_ERROR_NOT_SUPPORTED`.
+    NotSupported,
+    /// Every other rule of the machine: `CUDA_ERROR_LAUNCH_FAILED`.
+    LaunchFailed,
+}
+
+impl LaunchFailure {
+    pub fn class(&self) -> FailureClass {
+        use FailureKind::*;
+        match &self.kind {
+            InvalidDimension { .. }
+            | BlockMismatch { .. }
+            | ClusterMismatch { .. }
+            | ParameterBytes { .. } => FailureClass::InvalidValue,
+            SharedMemoryLimit { .. } | TooManyThreads { .. } => FailureClass::OutOfResources,
+            Global(GlobalFault::OutOfBounds { .. }) | OutOfBounds { .. } => {
+                FailureClass::IllegalAddress
+            }
+            Global(GlobalFault::Misaligned { .. }) | Misaligned { .. } => {
+                FailureClass::MisalignedAddress
+            }
+            Deadlock(_) | Hang(_) => FailureClass::Timeout,
+            Unsupported { .. } => FailureClass::NotSupported,
+            DivergentAligned { .. } | NotAMember { .. } | IllegalOperand { .. } => {
+                FailureClass::IllegalInstruction
+            }
+            _ => FailureClass::LaunchFailed,
+        }
+    }
+}
+
+/// The rule that was broken.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[non_exhaustive]
+pub enum FailureKind {
+    // ---- refused before the first instruction ------------------------------------------------------------------
+    #[error("{what} is {found:?}; the device takes 1 to {limit:?} per dimension")]
+    InvalidDimension {
+        what: &'static str,
+        found: [u32; 3],
+        limit: [u32; 3],
+    },
+    #[error("a block of {found} threads was asked for; {limit} are possible ({reason})")]
+    TooManyThreads {
+        found: u64,
+        limit: u64,
+        reason: &'static str,
+    },
+    #[error("the block is {found:?}; the kernel requires {required:?} (`.reqntid`)")]
+    BlockMismatch { found: [u32; 3], required: [u32; 3] },
+    #[error("the cluster is {found:?}; the kernel requires {required:?} (`.reqnctapercluster`)")]
+    ClusterMismatch { found: [u32; 3], required: [u32; 3] },
+    #[error(
+        "shared memory of {requested} bytes per CTA ({fixed} static, {dynamic} dynamic); the device has {limit}"
+    )]
+    SharedMemoryLimit {
+        requested: u64,
+        fixed: u32,
+        dynamic: u32,
+        limit: u32,
+    },
+    #[error("the parameter buffer has {found} bytes; the kernel takes {required}")]
+    ParameterBytes { found: usize, required: u32 },
+
+    // ---- memory ------------------------------------------------------------------------------------------------
+    #[error("global memory: {0}")]
+    Global(#[from] GlobalFault),
+    #[error(
+        "{space} memory: {bytes} bytes at {address:#x} are outside of {:#x}..{:#x}",
+        .valid.start,
+        .valid.end
+    )]
+    OutOfBounds {
+        space: &'static str,
+        address: u64,
+        bytes: u64,
+        valid: Range<u64>,
+    },
+    #[error("{space} memory: address {address:#x} is not a multiple of {alignment} bytes")]
+    Misaligned {
+        space: &'static str,
+        address: u64,
+        alignment: u64,
+    },
+    #[error("a CTA of rank {rank} was addressed ({address:#x}); the cluster has {ctas}")]
+    NoSuchCta { address: u64, rank: u32, ctas: u32 },
+
+    // ---- warps -------------------------------------------------------------------------------------------------
+    #[error(
+        "an `.aligned` instruction was executed by {} while {} of the warp went elsewhere",
+        Lanes(*.found),
+        Lanes(*.missing)
+    )]
+    DivergentAligned { found: u32, missing: u32 },
+    #[error(
+        "{} executed a warp collective whose member mask is {members:#010x}",
+        Lanes(*.lanes)
+    )]
+    NotAMember { lanes: u32, members: u32 },
+    #[error("{what} differs between the lanes of the warp: {first:#x} and {other:#x}")]
+    NotUniform {
+        what: &'static str,
+        first: u64,
+        other: u64,
+    },
+    #[error("illegal operand: {0}")]
+    IllegalOperand(String),
+    #[error("the kernel executed `trap`")]
+    Trap,
+
+    // ---- barriers ----------------------------------------------------------------------------------------------
+    #[error("mbarrier {address:#x}: {misuse}")]
+    Mbarrier {
+        address: u32,
+        misuse: MbarrierMisuse,
+    },
+    #[error("barrier {id}: {misuse}")]
+    Barrier { id: u64, misuse: BarrierMisuse },
+
+    // ---- asynchronous units ------------------------------------------------------------------------------------
+    #[error("{0}")]
+    AsyncRace(Box<AsyncRace>),
+    #[error("tensor memory accelerator: {0}")]
+    Tma(String),
+    #[error("tensor core: {0}")]
+    Tensor(String),
+    #[error(
+        "the CTA exited while it still held {columns} columns of tensor memory; deallocate them first"
+    )]
+    TensorMemoryLeak { columns: u32 },
+    #[error(
+        "the CTA exited with asynchronous operations in flight; wait for them first:{}",
+        List(.operations)
+    )]
+    OutstandingAtExit { operations: Vec<String> },
+
+    // ---- the whole -----------------------------------------------------------------------------------------------
+    #[error("{0}")]
+    Deadlock(Box<StallReport>),
+    #[error("{0}")]
+    Hang(Box<StallReport>),
+    #[error("the emulator does not support {what} yet")]
+    Unsupported { what: String },
+    #[error("the launch was stopped because another CTA failed")]
+    Stopped,
+}
+
+/// Rules of PTX ISA §9.7.13.15.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum MbarrierMisuse {
+    #[error("used before `mbarrier.init`")]
+    NotInitialised,
+    #[error("initialised again while live; `mbarrier.inval` it first")]
+    InitialisedTwice,
+    #[error("ordinary access of {bytes} bytes at {address:#x} to a live barrier")]
+    OrdinaryAccess { address: u32, bytes: u32 },
+    #[error("a count of {count}; 1 to 1048575 are possible")]
+    Count { count: u64 },
+    #[error("{arrivals} arrivals where only {pending} are pending in this phase")]
+    ArrivalUnderflow { arrivals: u32, pending: u32 },
+    #[error("tx-count of {tx}; it may go from -1048575 to 1048575")]
+    TransactionCount { tx: i64 },
+    #[error("the phase would complete, but the instruction says `.noComplete`")]
+    CompletedDespiteNoComplete,
+    #[error("the barrier of another CTA can be arrived at, not waited for")]
+    RemoteWait,
+}
+
+/// Rules of PTX ISA §9.7.13.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum BarrierMisuse {
+    #[error("there are barriers 0 to 15")]
+    NoSuchBarrier,
+    #[error(
+        "a thread count of {threads}; it must be a positive multiple of 32 and at most the CTA's {limit}"
+    )]
+    ThreadCount { threads: u64, limit: u32 },
+    #[error("{found} threads expected here, {expected} by those that arrived before")]
+    DifferentCounts { found: u32, expected: u32 },
+    #[error("{} of warp {warp} arrive twice in one generation", Lanes(*.lanes))]
+    ArrivedTwice { warp: u32, lanes: u32 },
+    #[error("{arrived} threads arrived where {expected} were expected")]
+    TooManyArrivals { arrived: u32, expected: u32 },
+    #[error("`barrier.red` meets another kind of barrier instruction")]
+    MixedReduction,
+}
+
+/// Two accesses that nothing orders, at least one of them asynchronous.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AsyncRace {
+    pub space: &'static str,
+    /// The bytes of shared memory, or the columns of tensor memory, that both touch.
+    pub overlap: Range<u32>,
+    /// "reads" or "writes"
+    pub now: &'static str,
+    pub in_flight: &'static str,
+    /// Name of the operation in flight.
+    pub operation: &'static str,
+    pub issued_by_warp: u32,
+    pub issued_at: SourceLine,
+}
+
+impl fmt::Display for AsyncRace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "this instruction {} {} {:#x}..{:#x}, which {} still {}; wait for its completion first\n  \
+             in flight: {} issued by warp {}\n  {}",
+            self.now,
+            self.space,
+            self.overlap.start,
+            self.overlap.end,
+            self.operation,
+            self.in_flight,
+            self.operation,
+            self.issued_by_warp,
+            self.issued_at
+        )
+    }
+}
+
+/// The state of CTAs that cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StallReport {
+    /// Warp instructions executed until then.
+    pub steps: u64,
+    /// `true`: nothing can ever run again. `false`: the step limit was reached.
+    pub deadlock: bool,
+    pub groups: Vec<StalledGroup>,
+    /// In issue order.
+    pub in_flight: Vec<InFlight>,
+}
+
+/// Lanes of one warp that run, or wait, together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StalledGroup {
+    pub cta: [u32; 3],
+    pub warp: u32,
+    pub lanes: u32,
+    pub source: SourceLine,
+    pub reason: StallReason,
+}
+
+/// What a group of lanes waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StallReason {
+    /// It runs: a loop that never ends, or polling.
+    Running,
+    Mbarrier {
+        address: u32,
+        wanted_parity: u32,
+        /// State of the barrier: completed phases, pending and expected arrivals, bytes outstanding.
+        phase: u64,
+        pending: u32,
+        expected: u32,
+        tx: i64,
+    },
+    Barrier {
+        id: u32,
+        arrived: u32,
+        expected: u32,
+    },
+    /// The other members of a warp collective.
+    Collective {
+        members: u32,
+    },
+    /// The rest of the warp, at an `.aligned` instruction.
+    Warp {
+        missing: u32,
+    },
+    /// The lanes that took the other side of a branch.
+    Reconvergence {
+        missing: u32,
+    },
+    TensorMemory {
+        columns: u32,
+        free: u32,
+    },
+    BulkGroup {
+        pending: u32,
+    },
+}
+
+/// An operation that was issued and did not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    pub operation: &'static str,
+    pub cta: [u32; 3],
+    pub warp: u32,
+    pub source: SourceLine,
+}
+
+impl fmt::Display for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, warp {}, {}", self.operation, self.warp, self.source)
+    }
+}
+
+impl fmt::Display for StallReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => write!(f, "runs"),
+            Self::Mbarrier {
+                address,
+                wanted_parity,
+                phase,
+                pending,
+                expected,
+                tx,
+            } => write!(
+                f,
+                "waits for parity {wanted_parity} of mbarrier {address:#x}: phase {phase}, {pending} of {expected} \
+                 arrivals pending, tx-count {tx}"
+            ),
+            Self::Barrier {
+                id,
+                arrived,
+                expected,
+            } => write!(
+                f,
+                "waits at barrier {id}: {arrived} of {expected} threads arrived"
+            ),
+            Self::Collective { members } => {
+                write!(
+                    f,
+                    "waits for the members {members:#010x} of a warp collective"
+                )
+            }
+            Self::Warp { missing } => write!(f, "waits for {} of its warp", Lanes(*missing)),
+            Self::Reconvergence { missing } => {
+                write!(f, "waits to reconverge with {}", Lanes(*missing))
+            }
+            Self::TensorMemory { columns, free } => write!(
+                f,
+                "waits for {columns} columns of tensor memory; {free} are free"
+            ),
+            Self::BulkGroup { pending } => {
+                write!(f, "waits for bulk groups; {pending} have not completed")
+            }
+        }
+    }
+}
+
+impl fmt::Display for StallReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.deadlock {
+            write!(
+                f,
+                "deadlock after {} warp instructions: no warp can run and nothing is in flight that could wake one",
+                self.steps
+            )?;
+        } else {
+            write!(
+                f,
+                "hang: the step limit was reached after {} warp instructions",
+                self.steps
+            )?;
+        }
+        let mut cta = None;
+        for group in &self.groups {
+            if cta != Some(group.cta) {
+                cta = Some(group.cta);
+                let [x, y, z] = group.cta;
+                write!(f, "\n  CTA ({x}, {y}, {z})")?;
+            }
+            write!(
+                f,
+                "\n    warp {}, {} {}\n      {}",
+                group.warp,
+                Lanes(group.lanes),
+                group.reason,
+                group.source
+            )?;
+        }
+        if self.in_flight.is_empty() {
+            return write!(f, "\n  no asynchronous operation is in flight");
+        }
+        write!(f, "\n  in flight:")?;
+        for operation in &self.in_flight {
+            write!(f, "\n    {operation}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A lane mask in words: "lane 3", "lanes 0-15, 31", "all lanes".
+struct Lanes(u32);
+
+impl fmt::Display for Lanes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mask = self.0;
+        match mask {
+            0 => return write!(f, "no lanes"),
+            u32::MAX => return write!(f, "all lanes"),
+            _ if mask.is_power_of_two() => return write!(f, "lane {}", mask.trailing_zeros()),
+            _ => write!(f, "lanes ")?,
+        }
+        let mut lane = 0;
+        let mut separator = "";
+        while lane < 32 {
+            let run = (mask >> lane).trailing_ones();
+            if run == 0 {
+                lane += 1;
+                continue;
+            }
+            match run {
+                1 => write!(f, "{separator}{lane}")?,
+                _ => write!(f, "{separator}{lane}-{}", lane + run - 1)?,
+            }
+            separator = ", ";
+            lane += run;
+        }
+        Ok(())
+    }
+}
+
+struct List<'a>(&'a [String]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|item| write!(f, "\n    {item}"))
+    }
+}
+
+/// A failure without its kernel's name and site, as the executing code raises it.
+pub(super) type Step<T> = Result<T, FailureKind>;
+
+/// Names and text of a kernel, to complete a failure.
+pub(super) fn failure(
+    kernel: &Arc<Kernel>,
+    site: Option<Site>,
+    kind: FailureKind,
+) -> LaunchFailure {
+    LaunchFailure {
+        kernel: kernel.name.clone(),
+        site,
+        kind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lane_masks_in_words() {
+        assert_eq!(Lanes(0).to_string(), "no lanes");
+        assert_eq!(Lanes(u32::MAX).to_string(), "all lanes");
+        assert_eq!(Lanes(1 << 31).to_string(), "lane 31");
+        assert_eq!(Lanes(0x8000_ffff).to_string(), "lanes 0-15, 31");
+        assert_eq!(Lanes(0b1101).to_string(), "lanes 0, 2-3");
+    }
+}
