@@ -538,7 +538,7 @@ pub(super) type Step<T> = Result<T, FailureKind>;
 /// Names and text of a kernel, to complete a failure.
 pub(super) fn failure(
     kernel: &Arc<Kernel>,
-    site: Option<Site>,
+    site: Option<Box<Site>>,
     kind: FailureKind,
 ) -> LaunchFailure {
     LaunchFailure {
