@@ -1,1 +1,7 @@
 //! Host API.
+
+#[cfg(feature = "launch")]
+pub use cust;
+
+#[cfg(feature = "launch")]
+pub mod driver;

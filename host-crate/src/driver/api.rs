@@ -1,0 +1,1 @@
+//! Driver functions that `cust` has no wrapper for.

@@ -1,0 +1,355 @@
+//! The CUDA driver, resolved at run time: `libcuda.so.1`, or the emulated B200 in its place.
+//!
+//! [`cust`] wants the driver's `cu*` functions at link time. This module defines them, and forwards each to the driver
+//! that the process selected; so nothing of CUDA is needed to build, and the binary does not depend on `libcuda`. A
+//! program that uses `cust` itself gets the same by linking this crate: `use nvfp4_dual_gemm as _;`, or by taking
+//! `cust` from here (`nvfp4_dual_gemm::cust`).
+//!
+//! # Which driver
+//! A process selects once, by [`select`] or [`select_with_fallback`]. A program that does neither (any `cust` program)
+//! selects with its first driver call, by the environment variable `NVFP4_DEVICE`:
+//!
+//! | `NVFP4_DEVICE`  | [`select`]      | [`select_with_fallback`]                       | neither         |
+//! |-----------------|-----------------|------------------------------------------------|-----------------|
+//! | `auto` or unset | `libcuda.so.1`  | a GPU that the caller accepts, else emulator   | `libcuda.so.1`  |
+//! | `cuda`          | `libcuda.so.1`  | a GPU that the caller accepts, else an error   | `libcuda.so.1`  |
+//! | `emulator`      | emulator        | emulator                                       | emulator        |
+//!
+//! ([`select`] and [`select_with_fallback`] take the choice as an argument: [`DriverChoice::from_env`] reads it.)
+//! Only [`select_with_fallback`] takes the emulator unasked, and its result says so and why.
+//!
+//! Where no driver is found, a program that selected none sees what it would see of a driver without a GPU: `cuInit`
+//! answers `CUDA_ERROR_NO_DEVICE`, every other function `CUDA_ERROR_NOT_INITIALIZED`, and one line on stderr says what
+//! was looked for. A function that the driver lacks answers `CUDA_ERROR_NOT_FOUND`, and its name goes to stderr.
+//!
+//! # Building without CUDA
+//! `cust`'s build scripts look for a CUDA installation and stop where there is none. They are content with
+//! `CUDA_LIBRARY_PATH`, a directory with a `lib64/libcuda.a`; an empty archive will do, since all of its symbols are
+//! defined here. This workspace sets it in `.cargo/config.toml`, which Cargo does not read for dependencies, so a
+//! workspace that depends on this crate does the same once:
+//!
+//! ```sh
+//! mkdir -p cuda-stub/lib64 .cargo && printf '!<arch>\n' > cuda-stub/lib64/libcuda.a
+//! printf '[env]\nCUDA_LIBRARY_PATH = { value = "cuda-stub", relative = true }\n' >> .cargo/config.toml
+//! ```
+//!
+//! With a CUDA installation nothing needs to be set. The linker then meets a `libcuda.so` that no symbol is wanted
+//! from, and leaves it out.
+
+pub mod api;
+mod forward;
+mod library;
+mod status;
+mod symbols;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
+
+use library::Library;
+
+/// The environment variable that [`DriverChoice::from_env`] and driver calls before any selection go by.
+pub const DEVICE_VARIABLE: &str = "NVFP4_DEVICE";
+
+/// What the user asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriverChoice {
+    /// A real GPU; whether the emulator may stand in for it is the caller's decision ([`select_with_fallback`]).
+    #[default]
+    Auto,
+    /// A real GPU or an error.
+    Cuda,
+    /// The emulated B200, even where there is a GPU.
+    Emulator,
+}
+
+impl DriverChoice {
+    /// The value of `NVFP4_DEVICE`; [`DriverChoice::Auto`] where it is unset or empty.
+    ///
+    /// # Errors
+    /// [`DriverError::UnknownChoice`] for any other value.
+    pub fn from_env() -> Result<Self, DriverError> {
+        match std::env::var_os(DEVICE_VARIABLE) {
+            None => Ok(Self::Auto),
+            Some(value) if value.is_empty() => Ok(Self::Auto),
+            Some(value) => value.to_string_lossy().parse(),
+        }
+    }
+}
+
+impl FromStr for DriverChoice {
+    type Err = DriverError;
+
+    fn from_str(value: &str) -> Result<Self, DriverError> {
+        match value {
+            "auto" => Ok(Self::Auto),
+            "cuda" => Ok(Self::Cuda),
+            "emulator" => Ok(Self::Emulator),
+            _ => Err(DriverError::UnknownChoice {
+                value: value.to_owned(),
+            }),
+        }
+    }
+}
+
+/// The two drivers that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverKind {
+    Cuda,
+    Emulator,
+}
+
+impl fmt::Display for DriverKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cuda => "cuda",
+            Self::Emulator => "emulator",
+        })
+    }
+}
+
+/// The outcome of a selection. Displays as one line for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    pub kind: DriverKind,
+    /// Ordinal of the device to use: the first that the caller accepted, or 0 where nobody asked.
+    pub device: u32,
+    /// Why the emulator was taken, where nobody asked for it.
+    pub fallback: Option<String>,
+}
+
+impl fmt::Display for Selected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.kind, &self.fallback) {
+            (DriverKind::Cuda, _) => write!(f, "using GPU {}", self.device),
+            (DriverKind::Emulator, None) => f.write_str("using the emulated B200"),
+            (DriverKind::Emulator, Some(reason)) => {
+                write!(f, "using the emulated B200: {reason}")
+            }
+        }
+    }
+}
+
+/// What answers driver calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriverInfo {
+    pub kind: DriverKind,
+    /// File that the driver was loaded from; for the emulator its name and version.
+    pub library: String,
+    /// The CUDA version that the driver supports, as (major, minor).
+    pub version: (u32, u32),
+}
+
+/// Why there is no driver, or why a driver call failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DriverError {
+    #[error("{DEVICE_VARIABLE} is \"{value}\"; it can be auto, cuda or emulator")]
+    UnknownChoice { value: String },
+
+    #[error(
+        "no CUDA driver: {}. Install NVIDIA's driver, or set {DEVICE_VARIABLE}=emulator to run on an emulated B200",
+        .tried.join("; ")
+    )]
+    NoLibrary {
+        /// The linker's message for each name tried.
+        tried: Vec<String>,
+    },
+
+    #[error("this program was built without the feature \"emulator\" of nvfp4-dual-gemm")]
+    EmulatorNotBuilt,
+
+    #[error(
+        "the {wanted} driver was asked for, but this process already uses the {current} driver; \
+         select before the first driver call, and only once"
+    )]
+    AlreadySelected {
+        current: DriverKind,
+        wanted: DriverKind,
+    },
+
+    #[error("{library} has no function {function}: the driver is too old, update it")]
+    MissingFunction {
+        library: String,
+        function: &'static str,
+    },
+
+    #[error("no GPU here has a kernel: found {}", list_devices(.found))]
+    NoSuitableDevice {
+        /// Compute capabilities (major, minor) of the devices found, in order of their ordinals.
+        found: Vec<(u32, u32)>,
+    },
+
+    #[error("{function} failed: {}", status::name(*.code))]
+    Call { function: &'static str, code: u32 },
+
+    #[error("the driver refused the PTX: {}{}", status::name(*.code), indent_log(.log))]
+    Load {
+        code: u32,
+        /// What the driver's JIT compiler had to say; may be empty.
+        log: String,
+    },
+
+    #[error("the PTX has a NUL byte at offset {offset}; the driver would take it for the end")]
+    NulInPtx { offset: usize },
+}
+
+fn list_devices(found: &[(u32, u32)]) -> String {
+    if found.is_empty() {
+        return "no device".to_owned();
+    }
+    let capabilities = found
+        .iter()
+        .map(|(major, minor)| format!("{major}.{minor}"));
+    format!(
+        "compute capability {}",
+        capabilities.collect::<Vec<_>>().join(", ")
+    )
+}
+
+fn indent_log(log: &str) -> String {
+    log.trim_end()
+        .lines()
+        .map(|line| format!("\n  {line}"))
+        .collect()
+}
+
+struct Selection {
+    library: Library,
+    selected: Selected,
+}
+
+static SELECTION: OnceLock<Selection> = OnceLock::new();
+/// Held while [`SELECTION`] is being made.
+static SELECTING: Mutex<()> = Mutex::new(());
+
+/// Selects the driver of this process, without looking at its devices; `Auto` means a real one. Selecting the same
+/// driver again is fine.
+///
+/// # Errors
+/// [`DriverError::NoLibrary`] or [`DriverError::EmulatorNotBuilt`] where the driver is not there: the process may then
+/// select another one. [`DriverError::AlreadySelected`] where it already has another one.
+pub fn select(choice: DriverChoice) -> Result<Selected, DriverError> {
+    Ok(select_library(choice)?.selected.clone())
+}
+
+fn select_library(choice: DriverChoice) -> Result<&'static Selection, DriverError> {
+    let wanted = match choice {
+        DriverChoice::Auto | DriverChoice::Cuda => DriverKind::Cuda,
+        DriverChoice::Emulator => DriverKind::Emulator,
+    };
+    select_once(Some(wanted), || {
+        Ok(Selection {
+            library: match wanted {
+                DriverKind::Cuda => Library::open_cuda()?,
+                DriverKind::Emulator => Library::emulator()?,
+            },
+            selected: Selected {
+                kind: wanted,
+                device: 0,
+                fallback: None,
+            },
+        })
+    })
+}
+
+/// Selects a driver that has a device of a compute capability (major, minor) which the caller `accepts`. `Auto` takes
+/// the emulator where there is none, and [`Selected::fallback`] then tells why. If the process has a driver already,
+/// `Auto` returns that.
+///
+/// # Errors
+/// As [`select`]; [`DriverError::NoSuitableDevice`] where `Cuda` was chosen and no device is accepted.
+pub fn select_with_fallback(
+    choice: DriverChoice,
+    accepts: impl Fn((u32, u32)) -> bool,
+) -> Result<Selected, DriverError> {
+    let open_accepted = || {
+        let library = Library::open_cuda()?;
+        let found = library.compute_capabilities()?;
+        match found.iter().position(|&capability| accepts(capability)) {
+            Some(device) => Ok(Selection {
+                library,
+                selected: Selected {
+                    kind: DriverKind::Cuda,
+                    device: device as u32,
+                    fallback: None,
+                },
+            }),
+            None => Err(DriverError::NoSuitableDevice { found }),
+        }
+    };
+    let selection = match choice {
+        DriverChoice::Emulator => return select(choice),
+        DriverChoice::Cuda => select_once(Some(DriverKind::Cuda), open_accepted)?,
+        DriverChoice::Auto => select_once(None, || {
+            open_accepted().or_else(|refusal| {
+                // Without an emulator, what is wrong with the real driver is the better answer.
+                let library = Library::emulator().map_err(|_| refusal.clone())?;
+                Ok(Selection {
+                    library,
+                    selected: Selected {
+                        kind: DriverKind::Emulator,
+                        device: 0,
+                        fallback: Some(refusal.to_string()),
+                    },
+                })
+            })
+        })?,
+    };
+    Ok(selection.selected.clone())
+}
+
+/// The driver that this process selected.
+///
+/// # Errors
+/// [`DriverError::MissingFunction`] or [`DriverError::Call`] where it does not tell its version; the errors of
+/// [`select`] where nothing was selected yet and `NVFP4_DEVICE` can't be followed.
+pub fn info() -> Result<DriverInfo, DriverError> {
+    let selection = selection()?;
+    Ok(DriverInfo {
+        kind: selection.selected.kind,
+        library: selection.library.name().to_owned(),
+        version: selection.library.version()?,
+    })
+}
+
+fn select_once(
+    wanted: Option<DriverKind>,
+    make: impl FnOnce() -> Result<Selection, DriverError>,
+) -> Result<&'static Selection, DriverError> {
+    let _selecting = SELECTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let selection = match SELECTION.get() {
+        Some(selection) => selection,
+        None => {
+            let made = make()?;
+            SELECTION.get_or_init(|| made)
+        }
+    };
+    match wanted {
+        Some(wanted) if wanted != selection.selected.kind => Err(DriverError::AlreadySelected {
+            current: selection.selected.kind,
+            wanted,
+        }),
+        _ => Ok(selection),
+    }
+}
+
+/// What was selected, else what `NVFP4_DEVICE` asks for.
+fn selection() -> Result<&'static Selection, DriverError> {
+    match SELECTION.get() {
+        Some(selection) => Ok(selection),
+        None => select_library(DriverChoice::from_env()?),
+    }
+}
+
+/// For the forwarders, whose callers only get a code: the reason of a failure goes to stderr, once.
+fn selected_or_reported() -> Option<&'static Library> {
+    static REPORT: Once = Once::new();
+    match selection() {
+        Ok(selection) => Some(&selection.library),
+        Err(error) => {
+            REPORT.call_once(|| eprintln!("{error}"));
+            None
+        }
+    }
+}
