@@ -1,0 +1,558 @@
+//! Literals and constant expressions (PTX ISA §4.5): 64-bit integers, signed unless written or computed unsigned, and
+//! f64. Results wrap modulo 2⁶⁴ as §4.5.5 defines them; what it leaves open (division by zero, shifts by 64 or more)
+//! is refused.
+
+use super::super::error::Problem;
+use super::super::lexer::{Kind, Token};
+use super::{Parsed, Parser};
+
+/// Threads of a warp on every target so far (PTX ISA §4.5.1).
+const WARP_SZ: u64 = 32;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Constant {
+    Signed(i64),
+    Unsigned(u64),
+    /// `0fXXXXXXXX`: exact bits that take part in no expression (§4.5.2).
+    F32(u32),
+    F64(f64),
+}
+
+impl Constant {
+    pub fn as_integer(self) -> Option<i128> {
+        match self {
+            Self::Signed(value) => Some(value.into()),
+            Self::Unsigned(value) => Some(value.into()),
+            Self::F32(_) | Self::F64(_) => None,
+        }
+    }
+
+    /// The 64 bits of an integer.
+    fn bits(self) -> Option<u64> {
+        self.as_integer().map(|value| value as u64)
+    }
+}
+
+/// Binary operators from loose to tight, as in C.
+const PRECEDENCE: [&[&str]; 10] = [
+    &["||"],
+    &["&&"],
+    &["|"],
+    &["^"],
+    &["&"],
+    &["==", "!="],
+    &["<", "<=", ">", ">="],
+    &["<<", ">>"],
+    &["+", "-"],
+    &["*", "/", "%"],
+];
+const MULTIPLICATIVE: usize = PRECEDENCE.len() - 1;
+
+impl<'a> Parser<'a> {
+    /// A constant expression down to the conditional operator.
+    pub(super) fn constant(&mut self) -> Parsed<Constant> {
+        let condition = self.binary(0)?;
+        let question = self.peek();
+        if !self.eat_symbol("?") {
+            return Ok(condition);
+        }
+        let condition = self.bits_of(condition, question)?;
+        let then = self.nested(Self::constant)?;
+        let colon = self.peek();
+        self.expect_symbol(":")?;
+        let otherwise = self.nested(Self::constant)?;
+        let (then, otherwise) = match (then, otherwise) {
+            (Constant::F64(_), Constant::F64(_)) => (then, otherwise),
+            _ => {
+                let bits = (self.bits_of(then, colon)?, self.bits_of(otherwise, colon)?);
+                if is_unsigned(then, otherwise) {
+                    (Constant::Unsigned(bits.0), Constant::Unsigned(bits.1))
+                } else {
+                    (then, otherwise)
+                }
+            }
+        };
+        Ok(if condition != 0 { then } else { otherwise })
+    }
+
+    /// A constant expression with an integer value.
+    pub(super) fn integer(&mut self) -> Parsed<i128> {
+        let first = self.peek();
+        let value = self.constant()?;
+        self.integer_of(value, first)
+    }
+
+    pub(super) fn integer_as<T: TryFrom<i128>>(&mut self, expected: &str) -> Parsed<T> {
+        let first = self.peek();
+        let value = self.integer()?;
+        T::try_from(value).map_err(|_| self.bad_value(first, format!("`{value}`"), expected))
+    }
+
+    /// A literal that counts something: no expression, since a `>` can follow it.
+    pub(super) fn count(&mut self) -> Parsed<u32> {
+        const EXPECTED: &str = "a number below 2^32";
+        let token = self.peek();
+        if token.kind != Kind::Number {
+            return Err(self.unexpected(EXPECTED));
+        }
+        let value = self.literal()?.as_integer();
+        let count = value.and_then(|value| u32::try_from(value).ok());
+        count.ok_or_else(|| self.bad_value(token, self.describe(token), EXPECTED))
+    }
+
+    /// `+ term - term …` behind the name of a register or a symbol, which may be missing.
+    pub(super) fn byte_offset(&mut self) -> Parsed<i64> {
+        let mut offset: i64 = 0;
+        loop {
+            let operator = self.peek();
+            let negative = match self.text_of(operator) {
+                "+" => false,
+                "-" => true,
+                _ => return Ok(offset),
+            };
+            self.advance();
+            let first = self.peek();
+            let term = self.binary(MULTIPLICATIVE)?;
+            let term = self.integer_of(term, first)?;
+            let sum = i128::from(offset) + if negative { -term } else { term };
+            offset = i64::try_from(sum).map_err(|_| {
+                self.bad_value(
+                    first,
+                    format!("an offset of {sum}"),
+                    "a 64-bit signed offset",
+                )
+            })?;
+        }
+    }
+
+    pub(super) fn at_warp_size(&self) -> bool {
+        self.is(self.peek(), Kind::Word, "WARP_SZ")
+    }
+
+    fn integer_of(&self, value: Constant, place: Token) -> Parsed<i128> {
+        value.as_integer().ok_or_else(|| {
+            self.bad_value(
+                place,
+                "a floating-point constant".into(),
+                "an integer constant",
+            )
+        })
+    }
+
+    fn bits_of(&self, value: Constant, place: Token) -> Parsed<u64> {
+        self.integer_of(value, place).map(|value| value as u64)
+    }
+
+    fn binary(&mut self, loosest: usize) -> Parsed<Constant> {
+        let mut left = self.unary()?;
+        loop {
+            let operator = self.peek();
+            let text = self.text_of(operator);
+            let Some(level) = PRECEDENCE[loosest..]
+                .iter()
+                .position(|level| operator.kind == Kind::Symbol && level.contains(&text))
+            else {
+                return Ok(left);
+            };
+            self.advance();
+            let right = if loosest + level == MULTIPLICATIVE {
+                self.unary()?
+            } else {
+                self.binary(loosest + level + 1)?
+            };
+            left = apply(text, left, right).map_err(|(found, expected)| {
+                self.bad_value(operator, found.to_owned(), expected)
+            })?;
+        }
+    }
+
+    fn unary(&mut self) -> Parsed<Constant> {
+        let token = self.peek();
+        match (token.kind, self.text_of(token)) {
+            (Kind::Number, _) => self.literal(),
+            (Kind::Word, "WARP_SZ") => {
+                self.advance();
+                Ok(Constant::Signed(WARP_SZ as i64))
+            }
+            (Kind::Symbol, operator @ ("-" | "+" | "!" | "~")) => {
+                self.advance();
+                let operand = self.nested(Self::unary)?;
+                self.apply_unary(operator, operand, token)
+            }
+            (Kind::Symbol, "(") => {
+                self.advance();
+                if let Some(ty @ ("s64" | "u64")) = self.directive() {
+                    self.advance();
+                    self.expect_symbol(")")?;
+                    let operand = self.nested(Self::unary)?;
+                    let bits = self.bits_of(operand, token)?;
+                    return Ok(if ty == "s64" {
+                        Constant::Signed(bits as i64)
+                    } else {
+                        Constant::Unsigned(bits)
+                    });
+                }
+                let value = self.nested(Self::constant)?;
+                self.expect_symbol(")")?;
+                Ok(value)
+            }
+            _ => Err(self.unexpected("a constant")),
+        }
+    }
+
+    fn apply_unary(&self, operator: &str, operand: Constant, place: Token) -> Parsed<Constant> {
+        Ok(match (operator, operand) {
+            (_, Constant::F32(_)) => {
+                let found = "an operator on an exact `0f` constant".to_owned();
+                return Err(self.bad_value(place, found, "the constant alone"));
+            }
+            ("+", value) => value,
+            ("-", Constant::Signed(value)) => Constant::Signed(value.wrapping_neg()),
+            ("-", Constant::Unsigned(value)) => Constant::Unsigned(value.wrapping_neg()),
+            ("-", Constant::F64(value)) => Constant::F64(-value),
+            ("!", value) => Constant::Signed((self.bits_of(value, place)? == 0).into()),
+            (_, value) => Constant::Unsigned(!self.bits_of(value, place)?),
+        })
+    }
+
+    pub(super) fn literal(&mut self) -> Parsed<Constant> {
+        let token = self.peek();
+        let value = decode_literal(self.text_of(token)).map_err(|expected| {
+            let found = self.describe(token);
+            let expected = expected.to_owned();
+            self.error_at(token, Problem::Syntax { found, expected })
+        })?;
+        self.advance();
+        Ok(value)
+    }
+}
+
+/// The value of a token that starts with a digit, or what it should have looked like.
+fn decode_literal(text: &str) -> Result<Constant, &'static str> {
+    let prefixed = |prefixes: [&str; 2]| prefixes.iter().find_map(|p| text.strip_prefix(p));
+    if let Some(digits) = prefixed(["0f", "0F"]) {
+        let bits = exact_bits(digits, 8).ok_or("`0f` and 8 hexadecimal digits")?;
+        return Ok(Constant::F32(bits as u32));
+    }
+    if let Some(digits) = prefixed(["0d", "0D"]) {
+        let bits = exact_bits(digits, 16).ok_or("`0d` and 16 hexadecimal digits")?;
+        return Ok(Constant::F64(f64::from_bits(bits)));
+    }
+    let (digits, radix) = if let Some(digits) = prefixed(["0x", "0X"]) {
+        (digits, 16)
+    } else if let Some(digits) = prefixed(["0b", "0B"]) {
+        (digits, 2)
+    } else if text.contains(['.', 'e', 'E']) {
+        return text
+            .parse()
+            .map(Constant::F64)
+            .map_err(|_| "a floating-point literal");
+    } else if text.len() > 1 && text.starts_with('0') && text != "0U" {
+        (&text[1..], 8)
+    } else {
+        (text, 10)
+    };
+    let (digits, is_unsigned) = match digits.strip_suffix('U') {
+        Some(digits) => (digits, true),
+        None => (digits, false),
+    };
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(radix)) {
+        return Err("an integer or floating-point literal");
+    }
+    let value = u64::from_str_radix(digits, radix).map_err(|_| "an integer below 2^64")?;
+    Ok(match i64::try_from(value) {
+        Ok(value) if !is_unsigned => Constant::Signed(value),
+        _ => Constant::Unsigned(value),
+    })
+}
+
+fn exact_bits(digits: &str, count: usize) -> Option<u64> {
+    let is_exact = digits.len() == count && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    is_exact
+        .then(|| u64::from_str_radix(digits, 16).ok())
+        .flatten()
+}
+
+/// The usual arithmetic conversions make both operands unsigned where one is.
+fn is_unsigned(left: Constant, right: Constant) -> bool {
+    matches!(left, Constant::Unsigned(_)) || matches!(right, Constant::Unsigned(_))
+}
+
+/// What was found, and what was expected in its place.
+type Refusal = (&'static str, &'static str);
+
+fn apply(operator: &str, left: Constant, right: Constant) -> Result<Constant, Refusal> {
+    if let (Constant::F64(a), Constant::F64(b)) = (left, right) {
+        return apply_f64(operator, a, b);
+    }
+    let (Some(a), Some(b)) = (left.bits(), right.bits()) else {
+        return Err((
+            "an operator on a floating-point constant and another kind",
+            "two integers or two f64 constants",
+        ));
+    };
+    match operator {
+        // The type of a shift is that of its left operand; its amount is unsigned (§4.5.5).
+        "<<" | ">>" => {
+            let amount = u32::try_from(b).ok().filter(|&amount| amount < 64);
+            let amount = amount.ok_or(("a shift by 64 or more", "a shift by at most 63"))?;
+            Ok(match (operator, left) {
+                ("<<", Constant::Signed(value)) => Constant::Signed(value << amount),
+                (_, Constant::Signed(value)) => Constant::Signed(value >> amount),
+                ("<<", _) => Constant::Unsigned(a << amount),
+                _ => Constant::Unsigned(a >> amount),
+            })
+        }
+        // Unlike in C, the operands of a remainder are unsigned and its result signed (§4.5.5, §4.5.6).
+        "%" => match a.checked_rem(b) {
+            Some(value) => Ok(Constant::Signed(value as i64)),
+            None => Err(BY_ZERO),
+        },
+        "/" if b == 0 => Err(BY_ZERO),
+        "&&" => Ok(Constant::Signed((a != 0 && b != 0).into())),
+        "||" => Ok(Constant::Signed((a != 0 || b != 0).into())),
+        _ if is_unsigned(left, right) => Ok(apply_unsigned(operator, a, b)),
+        _ => Ok(apply_signed(operator, a as i64, b as i64)),
+    }
+}
+
+const BY_ZERO: Refusal = ("a division by zero", "a divisor other than 0");
+
+fn apply_f64(operator: &str, a: f64, b: f64) -> Result<Constant, Refusal> {
+    let value = match operator {
+        "+" => a + b,
+        "-" => a - b,
+        "*" => a * b,
+        "/" => a / b,
+        _ => {
+            let Some(holds) = compare(operator, &a, &b) else {
+                return Err((
+                    "an integer operator on f64 constants",
+                    "`+ - * /` or a comparison",
+                ));
+            };
+            return Ok(Constant::Signed(holds.into()));
+        }
+    };
+    Ok(Constant::F64(value))
+}
+
+/// The operators on which signedness bears, for unsigned operands; `b` is not 0 in a division.
+fn apply_unsigned(operator: &str, a: u64, b: u64) -> Constant {
+    if let Some(holds) = compare(operator, &a, &b) {
+        return Constant::Signed(holds.into());
+    }
+    Constant::Unsigned(match operator {
+        "/" => a / b,
+        _ => modular(operator, a, b),
+    })
+}
+
+/// As [`apply_unsigned`], for signed operands.
+fn apply_signed(operator: &str, a: i64, b: i64) -> Constant {
+    if let Some(holds) = compare(operator, &a, &b) {
+        return Constant::Signed(holds.into());
+    }
+    Constant::Signed(match operator {
+        "/" => a.wrapping_div(b),
+        _ => modular(operator, a as u64, b as u64) as i64,
+    })
+}
+
+/// The operators whose 64 result bits do not depend on signedness.
+fn modular(operator: &str, a: u64, b: u64) -> u64 {
+    match operator {
+        "*" => a.wrapping_mul(b),
+        "+" => a.wrapping_add(b),
+        "-" => a.wrapping_sub(b),
+        "&" => a & b,
+        "^" => a ^ b,
+        "|" => a | b,
+        _ => unreachable!("every binary operator is handled before or here"),
+    }
+}
+
+fn compare<T: PartialOrd>(operator: &str, a: &T, b: &T) -> Option<bool> {
+    Some(match operator {
+        "==" => a == b,
+        "!=" => a != b,
+        "<" => a < b,
+        "<=" => a <= b,
+        ">" => a > b,
+        ">=" => a >= b,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evaluate(text: &str) -> Result<Constant, String> {
+        let mut parser = Parser::new(text);
+        let value = parser.constant().map_err(|e| e.to_string())?;
+        assert!(
+            parser.at_end(),
+            "left over: {}",
+            parser.describe(parser.peek())
+        );
+        Ok(value)
+    }
+
+    #[track_caller]
+    fn check(text: &str, expected: Constant) {
+        assert_eq!(evaluate(text), Ok(expected), "{text}");
+    }
+
+    #[test]
+    fn integer_literals() {
+        use Constant::*;
+        check("0", Signed(0));
+        check("0U", Unsigned(0));
+        check("42", Signed(42));
+        check("42U", Unsigned(42));
+        check("0x1F", Signed(31));
+        check("0XffU", Unsigned(255));
+        check("0b101", Signed(5));
+        check("017", Signed(15));
+        check("9223372036854775807", Signed(i64::MAX));
+        check("9223372036854775808", Unsigned(1 << 63));
+        check("0xffffffffffffffff", Unsigned(u64::MAX));
+        check("WARP_SZ", Signed(32));
+    }
+
+    #[test]
+    fn floating_literals() {
+        use Constant::*;
+        check("0f3F800000", F32(0x3F80_0000));
+        // A signalling NaN keeps its bits.
+        check("0F7f800001", F32(0x7F80_0001));
+        check("0d3FF8000000000000", F64(1.5));
+        check("1.0", F64(1.0));
+        check("2.", F64(2.0));
+        check("1e3", F64(1000.0));
+        check("25.0e-2", F64(0.25));
+        check("-1.5", F64(-1.5));
+        check("(1.0 + 0.5) * 2.0 / 3.0 - 1.0", F64(0.0));
+        check("1.0 < 2.0", Signed(1));
+    }
+
+    #[test]
+    fn malformed_literals_say_what_they_should_be() {
+        for (text, expected) in [
+            ("12abc", "an integer or floating-point literal"),
+            ("0x", "an integer or floating-point literal"),
+            ("0b12", "an integer or floating-point literal"),
+            ("09", "an integer or floating-point literal"),
+            ("18446744073709551616", "an integer below 2^64"),
+            ("0f3F8000", "`0f` and 8 hexadecimal digits"),
+            ("0d3FF80000", "`0d` and 16 hexadecimal digits"),
+            ("1.2.3", "a floating-point literal"),
+            ("1e", "a floating-point literal"),
+        ] {
+            let message = format!("line 1, column 1: found `{text}`, expected {expected}");
+            assert_eq!(evaluate(text), Err(message));
+        }
+    }
+
+    #[test]
+    fn precedence_and_grouping_are_those_of_c() {
+        use Constant::*;
+        check("(1 << 4) + 3", Signed(19));
+        check("1 << 4 + 3", Signed(128));
+        check("1 + 2 * 3 - 4 / 2", Signed(5));
+        check("10 - 4 - 3", Signed(3));
+        check("4 | 2 ^ 3 & 1", Signed(7));
+        check("1 < 2 == 2 > 1", Signed(1));
+        check("0 && 1 || 1", Signed(1));
+        check("0 ? 1 : 0 ? 2 : 3", Signed(3));
+        check("1 ? 2 : 3", Signed(2));
+        check("- -3", Signed(3));
+        check("!5 + !0", Signed(1));
+    }
+
+    /// PTX ISA §4.5.5.
+    #[test]
+    fn signedness_decides_division_comparison_and_right_shift() {
+        use Constant::*;
+        check("-6 / 2", Signed(-3));
+        check("-6 / 2U", Unsigned((6u64.wrapping_neg()) / 2));
+        check("-1 < 1", Signed(1));
+        check("-1 < 1U", Signed(0));
+        check("-8 >> 1", Signed(-4));
+        check("(.u64)-8 >> 60", Unsigned(15));
+        check("(.s64)0xffffffffffffffff", Signed(-1));
+        check("-1U", Unsigned(u64::MAX));
+        check("~0", Unsigned(u64::MAX));
+        check("-1 % 16", Signed(15));
+        check("1 ? -1 : 0U", Unsigned(u64::MAX));
+        check("-9223372036854775808", Unsigned(1 << 63));
+        check("(.s64)0x8000000000000000 / -1", Signed(i64::MIN));
+        check("9223372036854775807 + 1", Signed(i64::MIN));
+    }
+
+    #[test]
+    fn undefined_results_are_refused() {
+        for (text, message) in [
+            (
+                "1 / 0",
+                "column 3: found a division by zero, expected a divisor other than 0",
+            ),
+            (
+                "1 % 0",
+                "column 3: found a division by zero, expected a divisor other than 0",
+            ),
+            (
+                "1 << 64",
+                "column 3: found a shift by 64 or more, expected a shift by at most 63",
+            ),
+            (
+                "1 >> -1",
+                "column 3: found a shift by 64 or more, expected a shift by at most 63",
+            ),
+            (
+                "1 + 1.0",
+                "column 3: found an operator on a floating-point constant and another \
+                         kind, expected two integers or two f64 constants",
+            ),
+            (
+                "1.0 & 1.0",
+                "column 5: found an integer operator on f64 constants, expected `+ - * \
+                           /` or a comparison",
+            ),
+            (
+                "-0f3F800000",
+                "column 1: found an operator on an exact `0f` constant, expected the \
+                             constant alone",
+            ),
+            (
+                "~1.0",
+                "column 1: found a floating-point constant, expected an integer constant",
+            ),
+            (
+                "1 +",
+                "column 4: found the end of the text, expected a constant",
+            ),
+            ("(1", "column 3: found the end of the text, expected `)`"),
+        ] {
+            assert_eq!(evaluate(text), Err(format!("line 1, {message}")), "{text}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |levels: usize| format!("{}1{}", "(".repeat(levels), ")".repeat(levels));
+        check(&nested(256), Constant::Signed(1));
+        assert!(evaluate(&nested(257)).unwrap_err().contains("256 levels"));
+        assert!(
+            evaluate(&"-".repeat(1_000_000))
+                .unwrap_err()
+                .contains("256 levels")
+        );
+        let conditionals = "1 ? 1 : ".repeat(100_000);
+        assert!(evaluate(&conditionals).unwrap_err().contains("256 levels"));
+        // The deepest recursion per level: one operator of each precedence.
+        let deepest = "1 || 1 && 1 | 1 ^ 1 & 1 == 1 < 1 << 1 + 1 * (".repeat(300);
+        assert!(evaluate(&deepest).unwrap_err().contains("256 levels"));
+    }
+}
