@@ -1,7 +1,24 @@
-//! Host API.
+//! NVFP4 gated dual GEMM for NVIDIA Blackwell:
+//!
+//! ```text
+//! C = silu(alpha1 · A·B1ᵀ) ⊙ (alpha2 · A·B2ᵀ)
+//! ```
 
 #[cfg(feature = "launch")]
 pub use cust;
 
 #[cfg(feature = "launch")]
 pub mod driver;
+pub mod error;
+pub mod format;
+pub mod inputs;
+pub mod matrix;
+pub mod quantize;
+pub mod reference;
+pub mod scale_layout;
+
+pub use error::{Error, Result};
+pub use inputs::{InputKind, Inputs};
+pub use matrix::{MatrixError, MatrixShape, Nvfp4Matrix, Nvfp4MatrixView};
+pub use quantize::{Quantized, dequantize, quantize, quantize_with_tensor_scale};
+pub use scale_layout::ScaleLayout;
