@@ -1,5 +1,61 @@
-//! The NVFP4 gated dual GEMM for NVIDIA Blackwell: kernels, and the contract between device and host.
+//! The NVFP4 gated dual GEMM for NVIDIA Blackwell: `C = silu(alpha1·A·B1ᵀ) ⊙ (alpha2·A·B2ᵀ)`.
+//!
+//! For `nvptx64` this crate is the device program; for any other target it is a small library: the [`contract`] that the
+//! host plans a launch with, and the [`silu`] arithmetic, which is tested there.
+//!
+//! | entry | N tile | writes |
+//! |---|---|---|
+//! | `nvfp4_dual_gemm_n64_f16` | 64 | C, f16 |
+//! | `nvfp4_dual_gemm_n128_f16` | 128 | C, f16 |
+//! | `nvfp4_dual_gemm_n64_accumulators` | 64 | both products, f32, before alphas |
+//! | `nvfp4_dual_gemm_n128_accumulators` | 128 | both products, f32, before alphas |
+//!
+//! Read `blackwell::kernel` first: it is the table of contents of the kernel.
 
 #![no_std]
+#![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch))]
+#![cfg_attr(target_arch = "nvptx64", allow(named_asm_labels))]
 
 pub mod contract;
+pub mod silu;
+
+#[cfg(target_arch = "nvptx64")]
+mod blackwell;
+#[cfg(target_arch = "nvptx64")]
+mod pipeline;
+#[cfg(target_arch = "nvptx64")]
+#[macro_use]
+mod ptx;
+
+#[cfg(target_arch = "nvptx64")]
+mod entries {
+    use crate::blackwell::epilogue::{Accumulators, GatedF16};
+    use crate::blackwell::kernel::dual_gemm;
+    use crate::contract::DualGemmParams;
+
+    macro_rules! entry {
+        ($name:ident, $tile_n:literal, $output:ty) => {
+            /// # Safety
+            /// Launched as its [`crate::contract::KernelEntry`] says, with a parameter block whose tensor maps and
+            /// device pointers are valid for the shape it states.
+            #[cfg_attr(feature = "rust-cuda", cuda_std::kernel)]
+            #[cfg_attr(not(feature = "rust-cuda"), unsafe(no_mangle))]
+            pub unsafe extern "ptx-kernel" fn $name(params: DualGemmParams) {
+                let block = param_block_address!($name);
+                // SAFETY: the caller's contract; `block` is the address of `params` itself.
+                unsafe { dual_gemm::<$tile_n, $output>(&params, block) }
+            }
+        };
+    }
+
+    entry!(nvfp4_dual_gemm_n64_f16, 64, GatedF16);
+    entry!(nvfp4_dual_gemm_n128_f16, 128, GatedF16);
+    entry!(nvfp4_dual_gemm_n64_accumulators, 64, Accumulators);
+    entry!(nvfp4_dual_gemm_n128_accumulators, 128, Accumulators);
+}
+
+#[cfg(all(target_arch = "nvptx64", not(feature = "rust-cuda")))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    ptx::trap()
+}
