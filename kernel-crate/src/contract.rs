@@ -260,9 +260,9 @@ const fn entry(name: &'static str, tile_n: u32, output: Output) -> KernelEntry {
         "shared memory exceeds the limit"
     );
     assert!(
-        shared.stage_bytes % SWIZZLE_ATOM_BYTES == 0
-            && shared.b1 % SWIZZLE_ATOM_BYTES == 0
-            && shared.b2 % SWIZZLE_ATOM_BYTES == 0,
+        shared.stage_bytes.is_multiple_of(SWIZZLE_ATOM_BYTES)
+            && shared.b1.is_multiple_of(SWIZZLE_ATOM_BYTES)
+            && shared.b2.is_multiple_of(SWIZZLE_ATOM_BYTES),
         "swizzled tiles must start on a 1024-byte boundary"
     );
     assert!(
@@ -270,7 +270,7 @@ const fn entry(name: &'static str, tile_n: u32, output: Output) -> KernelEntry {
         "tensor memory exceeds its columns"
     );
     assert!(
-        tile_n % 32 == 0 && SCALE_TILE_ROWS % tile_n == 0,
+        tile_n.is_multiple_of(32) && SCALE_TILE_ROWS.is_multiple_of(tile_n),
         "an N tile must start on a column of scale factors and stay inside one scale-factor tile"
     );
     KernelEntry {
