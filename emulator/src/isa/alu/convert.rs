@@ -339,15 +339,16 @@ fn float_to_float(from: Format, to: Format, integral: bool, options: FloatOption
         a
     };
     let mut value = from.decode(code);
-    if let (true, Value::Finite(number)) = (integral, value) {
-        if number.exponent < 0 {
-            let mantissa = round_to_multiple(number, 0, rounding);
-            value = Value::Finite(Finite {
-                mantissa,
-                exponent: 0,
-                ..number
-            });
-        }
+    if let Value::Finite(number) = value
+        && integral
+        && number.exponent < 0
+    {
+        let mantissa = round_to_multiple(number, 0, rounding);
+        value = Value::Finite(Finite {
+            mantissa,
+            exponent: 0,
+            ..number
+        });
     }
     if to == Format::Ue8m0 && value.negative() {
         // Scale factors have no sign: the magnitude counts.

@@ -449,7 +449,7 @@ impl Value {
                     let exact = a.mantissa.is_multiple_of(b.mantissa);
                     Value::Finite(Finite {
                         negative,
-                        mantissa: a.mantissa / b.mantissa | u128::from(!exact),
+                        mantissa: (a.mantissa / b.mantissa) | u128::from(!exact),
                         exponent: a.exponent - b.exponent,
                     })
                 }

@@ -400,7 +400,7 @@ mod tests {
             let [x, y] = [a, b].map(|v| i64::from((v << 8) as i32 >> 8));
             let run = |op| run(op, IntType::S32, &[u64::from(a), u64::from(b)]);
             prop_assert_eq!(run(IntegerOp::Mul24Low), u64::from((x * y) as u32));
-            prop_assert_eq!(run(IntegerOp::Mul24High), u64::from((x * y >> 16) as u32));
+            prop_assert_eq!(run(IntegerOp::Mul24High), u64::from(((x * y) >> 16) as u32));
         }
     }
 
