@@ -1,1 +1,38 @@
-fn main() {}
+//! `cargo xtask COMMAND`: everything about the kernels' PTX that plain cargo cannot do.
+
+mod build_ptx;
+mod graph;
+mod ptxas;
+mod sass;
+mod setup;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Builds, checks and inspects the kernels' PTX"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fetch ptxas and nvdisasm into target/cuda-tools, and look for a compiler that can build the kernels
+    Setup(setup::Arguments),
+    /// Compile kernel-crate to PTX, audit it, assemble it, and write host-crate/ptx
+    BuildPtx(build_ptx::Arguments),
+    /// Print an entry's SASS and what the K loops of its load and MMA warps consist of
+    Sass(sass::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Setup(arguments) => setup::run(arguments),
+        Command::BuildPtx(arguments) => build_ptx::run(arguments),
+        Command::Sass(arguments) => sass::run(arguments),
+    }
+}

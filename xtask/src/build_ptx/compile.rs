@@ -1,0 +1,165 @@
+//! Rust to PTX text: rustc to unoptimised LLVM IR, inline asm marked, `opt`, `llc`.
+//!
+//! rustc's own optimiser is not used: it treats inline asm as if any thread could run it alone, and so copies barriers
+//! into divergent branches (see [`super::convergent`]). MIR jump threading does the same one level up and is off.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::convergent::{self, Marked};
+use super::toolchain::Toolchain;
+use crate::workspace;
+
+const PACKAGE: &str = "nvfp4-dual-gemm-kernel";
+const LLVM_IR_FILE: &str = "nvfp4_dual_gemm_kernel.ll";
+const TARGET_TRIPLE: &str = "nvptx64-nvidia-cuda";
+
+/// What one PTX file is built for.
+pub struct Target {
+    /// LLVM's and PTX's name of the architecture.
+    pub architecture: &'static str,
+    /// LLVM's feature for the PTX version.
+    pub ptx_feature: &'static str,
+    /// The file under `host-crate/ptx`.
+    pub file: &'static str,
+    /// The architectures that ptxas must accept it for.
+    pub assembled_for: &'static [&'static str],
+}
+
+/// One PTX for B200 and B300. Family-specific `sm_100f` came with PTX 8.8 (PTX ISA §11.1.2).
+pub const BLACKWELL: Target = Target {
+    architecture: "sm_100f",
+    ptx_feature: "ptx88",
+    file: "nvfp4_dual_gemm.sm_100f.ptx",
+    assembled_for: &["sm_100f", "sm_100a", "sm_103f", "sm_103a"],
+};
+
+/// The command-line flags that shape the PTX; recorded in its header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flags {
+    pub rustc: Vec<String>,
+    pub opt: Vec<String>,
+    pub llc: Vec<String>,
+}
+
+impl Flags {
+    pub fn new(target: &Target) -> Self {
+        let cpu = target.architecture;
+        let own = |flags: &[&str]| flags.iter().map(|&flag| flag.to_owned()).collect();
+        Self {
+            rustc: own(&[
+                &format!("-Ctarget-cpu={cpu}"),
+                "-Zmir-enable-passes=-JumpThreading",
+                // Panics become traps: no formatting code, no unresolved externs.
+                "-Zunstable-options",
+                "-Cpanic=immediate-abort",
+            ]),
+            opt: own(&[
+                "-O3",
+                &format!("-mcpu={cpu}"),
+                // Arrays of accumulators are registers only if the loops over them are unrolled.
+                "-unroll-threshold=5000",
+            ]),
+            llc: own(&[
+                "-O3",
+                &format!("-mcpu={cpu}"),
+                &format!("-mattr=+{}", target.ptx_feature),
+            ]),
+        }
+    }
+}
+
+/// PTX as `llc` wrote it, with the call sites that the audit needs.
+pub struct Compiled {
+    pub ptx: String,
+    pub marked: Marked,
+}
+
+pub fn compile(toolchain: &Toolchain, target: &Target, flags: &Flags) -> Result<Compiled> {
+    let build_dir = workspace::target_dir()
+        .join("ptx")
+        .join(target.architecture);
+    fs::create_dir_all(&build_dir)
+        .with_context(|| format!("cannot create {}", build_dir.display()))?;
+    let ir_file = emit_llvm_ir(toolchain, flags, &build_dir)?;
+    let ir = read(&ir_file)?;
+    let marked = convergent::mark(&ir)?;
+    let marked_file = build_dir.join("marked.ll");
+    fs::write(&marked_file, &marked.ir)
+        .with_context(|| format!("cannot write {}", marked_file.display()))?;
+    let optimised_file = build_dir.join("optimised.bc");
+    let ptx_file = build_dir.join("compiled.ptx");
+    llvm(&toolchain.opt, &flags.opt, &marked_file, &optimised_file)?;
+    llvm(&toolchain.llc, &flags.llc, &optimised_file, &ptx_file)?;
+    Ok(Compiled {
+        ptx: read(&ptx_file)?,
+        marked,
+    })
+}
+
+fn emit_llvm_ir(toolchain: &Toolchain, flags: &Flags, build_dir: &Path) -> Result<PathBuf> {
+    let cargo_dir = build_dir.join("cargo");
+    let mut rustflags = flags.rustc.clone();
+    // The IR is what is wanted; a device library would need a bitcode linker.
+    rustflags.push("-Clinker=true".to_owned());
+    let status = Command::new(&toolchain.cargo)
+        .current_dir(workspace::root())
+        .args(["rustc", "--quiet", "--locked", "--release", "--lib"])
+        .args(["--package", PACKAGE, "--crate-type", "cdylib"])
+        .args(["--target", TARGET_TRIPLE, "-Zbuild-std=core"])
+        .arg("--target-dir")
+        .arg(&cargo_dir)
+        .args(["--", "--emit=llvm-ir", "-Cno-prepopulate-passes"])
+        .env("RUSTC", &toolchain.rustc)
+        // For -Z flags and the nightly features of device code, whatever the compiler's channel.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags.join("\u{1f}"))
+        .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
+        .env("CARGO_PROFILE_RELEASE_LTO", "fat")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "none")
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .env_remove("RUSTC_WRAPPER")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .status()
+        .with_context(|| format!("cannot run {}", toolchain.cargo.display()))?;
+    ensure!(
+        status.success(),
+        "the kernels do not compile ({status}); rustc's messages are above"
+    );
+    let ir_file = cargo_dir
+        .join(TARGET_TRIPLE)
+        .join("release/deps")
+        .join(LLVM_IR_FILE);
+    ensure!(
+        ir_file.is_file(),
+        "cargo built the kernels and {} is not there; remove {} and try again",
+        workspace::shown(&ir_file),
+        workspace::shown(build_dir),
+    );
+    Ok(ir_file)
+}
+
+fn llvm(tool: &Path, flags: &[String], input: &Path, output: &Path) -> Result<()> {
+    let status = Command::new(tool)
+        .args(flags)
+        .arg(input)
+        .arg("-o")
+        .arg(output)
+        .status()
+        .with_context(|| format!("cannot run {}", tool.display()))?;
+    ensure!(
+        status.success(),
+        "{} failed on {} ({status})",
+        tool.display(),
+        workspace::shown(input),
+    );
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<String> {
+    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
