@@ -1,6 +1,0 @@
-use anyhow::Result;
-#[derive(clap::Args)]
-pub struct Arguments {}
-pub fn run(_: Arguments) -> Result<()> {
-    Ok(())
-}
