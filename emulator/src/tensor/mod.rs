@@ -1,1 +1,17 @@
 //! The fifth-generation tensor core: tensor memory, descriptors, layouts and arithmetic.
+//!
+//! Everything here is a pure function of memories and operands. When an operation runs, who waits for it and which
+//! CTA's memories it sees is the machine's business.
+
+pub mod arithmetic;
+pub mod copy;
+pub mod descriptor;
+pub mod fragment;
+pub mod memory;
+pub mod mma;
+
+pub use copy::{CopyError, TensorCopy};
+pub use descriptor::{DescriptorError, InstructionDescriptor, InstructionError, SmemDescriptor};
+pub use fragment::{FragmentError, FragmentShape};
+pub use memory::{AllocationError, TensorAddress, TensorMemory, TensorMemoryError};
+pub use mma::{BlockScaledMma, MmaError, MmaFootprint, MmaOperands};
