@@ -9,9 +9,9 @@ pub enum Kind {
     Word,
     /// A dot and one name: `.reg`, `.b32`, `.shared::cta`.
     Directive,
-    /// Starts with a digit; whether it is a valid literal is for the expression parser to say.
+    /// Starts with a digit, or a dot and a digit; whether it is a valid literal is for the expression parser to say.
     Number,
-    /// With its quotes.
+    /// With its quotes. A backslash is a character like others: a string holds no quotes.
     String,
     /// Punctuation: one byte, or two for `<< >> <= >= == != && ||`.
     Symbol,
@@ -59,7 +59,7 @@ pub fn tokenize(text: &str) -> Tokens {
         let kind = match comment {
             Ok(()) => lexer.token(),
             Err(UnterminatedComment) => {
-                lexer.position = lexer.bytes.len();
+                lexer.advance_lines(text.len() - start);
                 Kind::UnterminatedComment
             }
         };
@@ -106,20 +106,21 @@ impl Lexer<'_> {
                     self.position += length.unwrap_or(rest.len());
                 }
                 Some(b'/') if self.peek(1) == Some(b'*') => {
-                    let rest = &self.bytes[self.position + 2..];
-                    let length = rest.windows(2).position(|pair| pair == b"*/");
-                    let length = length.ok_or(UnterminatedComment)?;
-                    let body = self.position + 2;
-                    for (i, _) in rest[..length]
-                        .iter()
-                        .enumerate()
-                        .filter(|(_, b)| **b == b'\n')
-                    {
-                        self.line_starts.push((body + i + 1) as u32);
-                    }
-                    self.position = body + length + 2;
+                    let body = &self.bytes[self.position + 2..];
+                    let length = body.windows(2).position(|pair| pair == b"*/");
+                    self.advance_lines(2 + length.ok_or(UnterminatedComment)? + 2);
                 }
                 _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Skips text that can hold line ends.
+    fn advance_lines(&mut self, length: usize) {
+        for &byte in &self.bytes[self.position..self.position + length] {
+            self.position += 1;
+            if byte == b'\n' {
+                self.line_starts.push(self.position as u32);
             }
         }
     }
@@ -134,6 +135,7 @@ impl Lexer<'_> {
             b'a'..=b'z' | b'A'..=b'Z' | b'_' => self.word(),
             // Alone, `%` is the remainder operator and `$` is nothing.
             b'%' | b'$' if second.is_some_and(is_word_byte) => self.word(),
+            b'.' if second.is_some_and(|b| b.is_ascii_digit()) => self.number(),
             b'.' if second.is_some_and(is_word_byte) => {
                 self.position += 1;
                 self.qualified_name();
@@ -199,7 +201,6 @@ impl Lexer<'_> {
                     self.position += 1;
                     return Kind::String;
                 }
-                Some(b'\\') if self.peek(1).is_some_and(|b| b != b'\n') => self.position += 2,
                 Some(_) => self.position += 1,
             }
         }
@@ -298,7 +299,7 @@ mod tests {
     fn numbers_keep_exponents_but_not_operators() {
         use Kind::*;
         assert_eq!(
-            lex("1.5e-3 0x1e+4 0f3F800000 8.8"),
+            lex("1.5e-3 0x1e+4 0f3F800000 8.8 .5"),
             [
                 (Number, "1.5e-3"),
                 (Number, "0x1e"),
@@ -306,13 +307,14 @@ mod tests {
                 (Number, "4"),
                 (Number, "0f3F800000"),
                 (Number, "8.8"),
+                (Number, ".5"),
             ]
         );
     }
 
     #[test]
     fn comments_are_blank_and_lines_are_counted() {
-        let tokens = tokenize("a // x\n/* y\n z */ b \"s\\\"t\"\n\u{e9}").tokens;
+        let tokens = tokenize("a // x\n/* y\n z */ b \"s\\\"\n\u{e9}").tokens;
         let places: Vec<_> = tokens.iter().map(|t| (t.kind, t.line)).collect();
         assert_eq!(
             places,

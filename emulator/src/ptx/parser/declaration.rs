@@ -2,7 +2,7 @@
 
 use super::super::ast::{Initializer, Space, Variable};
 use super::super::lexer::Kind;
-use super::expression::Constant;
+use super::constant::Constant;
 use super::{Parsed, Parser};
 
 /// A fundamental type and how many of it form an element.
@@ -72,7 +72,11 @@ impl<'a> Parser<'a> {
             _ => return Err(self.unexpected("`.param`")),
         };
         self.advance();
-        let element = self.element_type()?;
+        let mut element = self.element_type()?;
+        // ptxas takes the alignment on either side of the type.
+        if self.eat_directive("align") {
+            element.align = Some(self.alignment()?);
+        }
         self.skip_pointer_attributes()?;
         self.declarator(space, &element)
     }
@@ -103,7 +107,7 @@ impl<'a> Parser<'a> {
                     self.advance();
                     align = Some(self.alignment()?);
                 }
-                Some(width @ ("v2" | "v4" | "v8")) => {
+                Some(width @ ("v2" | "v4")) => {
                     self.advance();
                     vector = u32::from(width.as_bytes()[1] - b'0');
                 }
@@ -219,7 +223,7 @@ impl<'a> Parser<'a> {
         }
         Ok(Initializer::Symbol {
             name: name.to_owned(),
-            offset: self.byte_offset()?,
+            offset: self.byte_offset()?.unwrap_or(0),
             generic,
         })
     }
@@ -303,7 +307,7 @@ mod tests {
         assert_eq!(initializer("-1"), Initializer::Int(-1));
         assert_eq!(initializer("sym"), symbol(0, false));
         assert_eq!(
-            initializer("{1, 0x2, 0f3f800000, 1.5, sym-4, generic(sym)+4}"),
+            initializer("{1, 0x2, 0f3f800000, 1.5, sym+-4, generic(sym)+4}"),
             Initializer::List(vec![
                 Initializer::Int(1),
                 Initializer::Int(2),
@@ -325,7 +329,8 @@ mod tests {
     #[test]
     fn parameters_of_every_shape() {
         let text = "(.param .align 64 .b8 map[128], .param .u64 .ptr .global .align 16 p, \
-                    .param .b64 .ptr .align 1 q, .param .f32 alpha, .reg .b32 %r)";
+                    .param .b64 .ptr .align 1 q, .param .f32 alpha, .reg .b32 %r, \
+                    .param .b8 .align 16 s[4])";
         let parameters = Parser::new(text).parameters().unwrap();
         assert_eq!(
             parameters,
@@ -338,6 +343,10 @@ mod tests {
                 variable(Space::Param, 8, "b64", "q"),
                 variable(Space::Param, 4, "f32", "alpha"),
                 variable(Space::Reg, 4, "b32", "%r"),
+                Variable {
+                    dims: vec![Some(4)],
+                    ..variable(Space::Param, 16, "b8", "s")
+                },
             ]
         );
         assert_eq!(Parser::new("()").parameters(), Ok(vec![]));

@@ -1,7 +1,9 @@
 //! Tokens to the syntax tree: a recursive-descent parser that notes an error, skips the statement and goes on.
 
+mod constant;
 mod declaration;
 mod expression;
+mod function;
 mod module;
 mod operand;
 mod statement;
@@ -10,7 +12,7 @@ use super::ast::Module;
 use super::error::{ParseError, ParseErrors, Problem};
 use super::lexer::{self, Kind, Token, Tokens};
 
-/// How deep blocks, vectors, initialiser lists and expressions may stand inside each other, together. It bounds the
+/// How deep blocks, initialiser lists and expressions may stand inside each other, together. It bounds the
 /// stack of this parser and of whoever walks the tree.
 pub const MAX_NESTING: u32 = 256;
 

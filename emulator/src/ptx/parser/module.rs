@@ -1,7 +1,6 @@
 //! Module scope: header, variables, entries and functions (PTX ISA §4.3.1 and §11).
 
-use super::super::ast::{Directives, Function, Module};
-use super::super::error::Problem;
+use super::super::ast::Module;
 use super::super::lexer::Kind;
 use super::declaration::memory_space;
 use super::{Parsed, Parser};
@@ -153,84 +152,6 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn function(&mut self, is_entry: bool) -> Parsed<Function> {
-        let line = self.advance().line;
-        while self.directive() == Some("attribute") {
-            self.skip_attribute()?;
-        }
-        let mut directives = Directives::default();
-        let return_params = if !is_entry && self.at_symbol("(") {
-            self.parameters()?
-        } else {
-            Vec::new()
-        };
-        let name = self.expect_name("a function's name")?.to_owned();
-        let params = if self.at_symbol("(") {
-            self.parameters()?
-        } else {
-            Vec::new()
-        };
-        self.function_directives(&mut directives)?;
-        let body = if self.eat_symbol(";") {
-            None
-        } else if self.at_symbol("{") {
-            Some(self.block()?)
-        } else {
-            return Err(self.unexpected("`{`, `;` or a performance-tuning directive"));
-        };
-        Ok(Function {
-            name,
-            is_entry,
-            return_params,
-            params,
-            directives,
-            body,
-            line,
-        })
-    }
-
-    fn function_directives(&mut self, directives: &mut Directives) -> Parsed<()> {
-        while let Some(name) = self.directive() {
-            if name == "pragma" {
-                self.skip_debug_directive()?;
-                continue;
-            }
-            let token = self.advance();
-            match name {
-                "reqntid" => directives.reqntid = Some(self.extents()?),
-                "maxntid" => directives.maxntid = Some(self.extents()?),
-                "reqnctapercluster" => directives.reqnctapercluster = Some(self.extents()?),
-                "minnctapersm" => directives.minnctapersm = Some(self.count()?),
-                "maxnreg" => directives.maxnreg = Some(self.count()?),
-                "maxclusterrank" => directives.maxclusterrank = Some(self.count()?),
-                "explicitcluster" => directives.explicitcluster = true,
-                "noreturn" => directives.noreturn = true,
-                _ => {
-                    return Err(self.error_at(
-                        token,
-                        Problem::Syntax {
-                            found: self.describe(token),
-                            expected: "a launch directive such as `.reqntid`, `{` or `;`".into(),
-                        },
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// `x`, `x, y` or `x, y, z`; what is not written is 1.
-    fn extents(&mut self) -> Parsed<[u32; 3]> {
-        let mut extents = [self.count()?, 1, 1];
-        for extent in &mut extents[1..] {
-            if !self.eat_symbol(",") {
-                break;
-            }
-            *extent = self.count()?;
-        }
-        Ok(extents)
-    }
-
     /// `.alias name, aliasee;`
     fn skip_alias(&mut self) -> Parsed<()> {
         self.advance();
@@ -301,5 +222,176 @@ impl<'a> Parser<'a> {
             self.advance();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::ast::{Initializer, Space, Variable};
+    use super::super::super::parse;
+    use super::*;
+
+    const HEADER: &str = ".version 8.8 .target sm_100a .address_size 64\n";
+
+    fn module(items: &str) -> Module {
+        parse(&format!("{HEADER}{items}")).unwrap()
+    }
+
+    fn errors(items: &str) -> Vec<String> {
+        let errors = parse(&format!("{HEADER}{items}")).unwrap_err();
+        errors.to_string().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn header() {
+        let module = parse(".version 8.6 // x\n.target sm_90a, debug\n.address_size 32").unwrap();
+        assert_eq!(module.version, (8, 6));
+        assert_eq!(module.target, ["sm_90a", "debug"]);
+        assert_eq!(module.address_size, 32);
+        assert_eq!(
+            parse(".version 7.0 .target sm_80").unwrap().address_size,
+            64
+        );
+    }
+
+    #[test]
+    fn a_module_begins_with_its_version_and_target() {
+        for (text, message) in [
+            (
+                "",
+                "1: found the end of the text, expected `.version`, with which a module begins",
+            ),
+            (
+                ".target sm_90",
+                "1: found `.target`, expected `.version`, with which a module begins",
+            ),
+            (
+                ".version 8.8",
+                "13: found the end of the text, expected `.target` behind `.version`",
+            ),
+            (
+                ".version 8 .target sm_90",
+                "10: found `8`, expected a version such as `8.8`",
+            ),
+            (
+                ".version 8.x .target sm_90",
+                "10: found `8.x`, expected a version such as `8.8`",
+            ),
+            (
+                ".version 8.8 .target sm_90 .address_size 16",
+                "42: found `16`, expected `32` or `64`",
+            ),
+        ] {
+            let errors = parse(text).unwrap_err();
+            assert_eq!(
+                errors.to_string(),
+                format!("line 1, column {message}"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn module_variables() {
+        let module = module(
+            ".extern .shared .align 1024 .b8 SMEM[];\n\
+             .visible .const .align 4 .u32 table[2] = {1, 2}, size = 2;",
+        );
+        let smem = Variable {
+            space: Space::Shared,
+            align: 1024,
+            ty: "b8".into(),
+            vector: 1,
+            name: "SMEM".into(),
+            dims: vec![None],
+            initializer: None,
+            is_extern: true,
+            line: 2,
+        };
+        let size = Variable {
+            space: Space::Const,
+            align: 4,
+            ty: "u32".into(),
+            vector: 1,
+            name: "size".into(),
+            dims: vec![],
+            initializer: Some(Initializer::Int(2)),
+            is_extern: false,
+            line: 3,
+        };
+        let table = Variable {
+            name: "table".into(),
+            dims: vec![Some(2)],
+            initializer: Some(Initializer::List(vec![
+                Initializer::Int(1),
+                Initializer::Int(2),
+            ])),
+            ..size.clone()
+        };
+        assert_eq!(module.variables, [smem, table, size]);
+    }
+
+    #[test]
+    fn debug_information_is_skipped() {
+        let module = module(
+            ".file 1 \"a b.cu\", 1700000000, 42\n.pragma \"a\", \"b\";\n.alias f, g;\n\
+             .section .debug_abbrev { .b8 1\n$L__s: .b64 $L__a-$L__b\n.b8 84,255 }\n\
+             $L__sec_end0:\n.section .debug_macinfo { }\n.entry e { }",
+        );
+        assert_eq!(module.functions.len(), 1);
+    }
+
+    #[test]
+    fn every_error_of_a_module_is_reported() {
+        assert_eq!(
+            errors(
+                ".global .b8 x[2] = {1,,2};\n.global .b8 y = ;\n\
+                 .entry a(.param .b32) { bad %r1 %r2; }\n.entry b() .fast { ret; }\n\
+                 .entry c() { ret\n}\nstray;\n}\n.func d() { add; sub %; "
+            ),
+            [
+                "line 2, column 23: found `,`, expected a constant",
+                "line 3, column 17: found `;`, expected a constant",
+                "line 4, column 21: found `)`, expected a variable's name",
+                "line 5, column 12: found `.fast`, expected a launch directive such as \
+                 `.reqntid`, `{` or `;`",
+                "line 7, column 1: found `}`, expected a constant, a name, `[` or `{`",
+                "line 8, column 1: found `stray`, expected an entry, a function or a variable",
+                "line 9, column 1: found `}`, expected an entry, a function or a variable",
+                "line 10, column 22: found `%`, expected a constant, a name, `[` or `{`",
+                "line 10, column 25: found the end of the text, expected `}`",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_missing_brace_ends_at_the_next_function() {
+        let text = ".entry a() { ret;\n.visible .entry b() { ret; }\n.entry c() { + }";
+        assert_eq!(
+            errors(text),
+            [
+                "line 3, column 1: found `.visible`, expected `}`",
+                "line 4, column 14: found `+`, expected an instruction, a declaration or a label",
+            ]
+        );
+    }
+
+    #[test]
+    fn text_that_does_not_end() {
+        assert_eq!(
+            errors(".entry a() { ret; /* }"),
+            [
+                "line 2, column 19: found a comment without its `*/`, expected an instruction, a \
+                 declaration or a label",
+                "line 2, column 23: found the end of the text, expected `}`",
+            ]
+        );
+        assert_eq!(
+            errors(".pragma \"a;\n.entry a() { }"),
+            ["line 2, column 9: found a string without its closing quote, expected a string"]
+        );
+        let long = format!("{}\u{e9}", "x".repeat(59)).repeat(2);
+        assert!(errors(&long)[0].contains(&format!("found `{}`, ", "x".repeat(59))));
+        assert!(errors(&"x".repeat(61))[0].contains(&format!("found `{}…`, ", "x".repeat(60))));
     }
 }

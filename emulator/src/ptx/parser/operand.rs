@@ -2,7 +2,7 @@
 
 use super::super::ast::Operand;
 use super::super::lexer::Kind;
-use super::expression::Constant;
+use super::constant::Constant;
 use super::{Parsed, Parser};
 
 impl<'a> Parser<'a> {
@@ -26,7 +26,7 @@ impl<'a> Parser<'a> {
         if self.eat_symbol(")") {
             return Ok(Operand::Tuple(Vec::new()));
         }
-        let elements = self.comma_separated(Self::operand)?;
+        let elements = self.comma_separated(Self::element)?;
         self.expect_symbol(")")?;
         Ok(Operand::Tuple(elements))
     }
@@ -56,9 +56,17 @@ impl<'a> Parser<'a> {
 
     fn vector(&mut self) -> Parsed<Vec<Operand>> {
         self.expect_symbol("{")?;
-        let elements = self.nested(|parser| parser.comma_separated(Self::operand))?;
+        let elements = self.comma_separated(Self::element)?;
         self.expect_symbol("}")?;
         Ok(elements)
+    }
+
+    /// Vectors and argument lists hold names and constants.
+    fn element(&mut self) -> Parsed<Operand> {
+        match self.peek().kind {
+            Kind::Word if !self.at_warp_size() => self.named(),
+            _ => self.immediate(),
+        }
     }
 
     fn negated_name(&mut self) -> Parsed<Operand> {
@@ -88,11 +96,10 @@ impl<'a> Parser<'a> {
             self.expect_symbol("]")?;
             return Ok(Operand::Element { name, index });
         }
-        if self.at_symbol("+") || self.at_symbol("-") {
-            let offset = self.byte_offset()?;
-            return Ok(Operand::NameOffset { name, offset });
-        }
-        Ok(Operand::Name(name))
+        Ok(match self.byte_offset()? {
+            None => Operand::Name(name),
+            Some(offset) => Operand::NameOffset { name, offset },
+        })
     }
 
     fn address(&mut self) -> Parsed<Operand> {
@@ -101,7 +108,7 @@ impl<'a> Parser<'a> {
         let (base, offset) = if token.kind == Kind::Word && !self.at_warp_size() {
             self.advance();
             let base = self.text_of(token).to_owned();
-            (Some(base), self.byte_offset()?)
+            (Some(base), self.byte_offset()?.unwrap_or(0))
         } else {
             (None, self.integer_as("an address below 2^63")?)
         };
@@ -178,7 +185,10 @@ mod tests {
             name: "a".into(),
             offset,
         };
-        check("a+4, a-4, a+8-4, a + 2*3", &[4, -4, 4, 6].map(offset));
+        check(
+            "a+4, a+-4, a+8-4, a + 2*3, a+1<<2",
+            &[4, -4, 4, 6, 4].map(offset),
+        );
         let element = Operand::Element {
             name: "a".into(),
             index: 4,
@@ -201,7 +211,7 @@ mod tests {
     fn addresses() {
         check("[%rd1]", &[address(Some("%rd1"), 0)]);
         check(
-            "[%rd1+-4], [%rd1-4]",
+            "[%rd1+-4], [%rd1 + -8/2]",
             &[-4, -4].map(|o| address(Some("%rd1"), o)),
         );
         check(
@@ -255,11 +265,12 @@ mod tests {
             ),
             ("[%rd1", "column 6: found `;`, expected `]`"),
             ("[%rd1, %r2]", "column 8: found `%r2`, expected `{`"),
-            ("[%rd1+%r2]", "column 7: found `%r2`, expected a constant"),
             (
-                "{}",
-                "column 2: found `}`, expected a constant, a name, `[` or `{`",
+                "[%rd1-4]",
+                "column 6: found `-`, expected `+`: a negative offset is written `+-4`",
             ),
+            ("[%rd1+%r2]", "column 7: found `%r2`, expected a constant"),
+            ("{}", "column 2: found `}`, expected a constant"),
             ("{%r1 %r2}", "column 6: found `%r2`, expected `}`"),
             ("a[%r1]", "column 3: found `%r1`, expected a constant"),
             (
@@ -269,8 +280,9 @@ mod tests {
             ("%r1 %r2", "column 5: found `%r2`, expected `;`"),
             ("(%r1)", "column 2: found `%r1`, expected a constant"),
             (
-                "a+9223372036854775807+1",
-                "column 23: found an offset of 9223372036854775808, expected a 64-bit signed offset",
+                "a+0xffffffffffffffff",
+                "column 3: found `18446744073709551615`, expected an offset that fits a signed \
+                 64-bit integer",
             ),
             (
                 "[0xffffffffffffffff]",
