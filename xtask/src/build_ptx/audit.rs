@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::collective::is_collective;
 use super::convergent::{Function, Marked, Site};
 use super::ptx_text::{self, Entry, Instruction, Statement};
-use crate::graph::Graph;
+use crate::graph::{Dominators, Graph};
 
 /// Fails if a collective instruction was duplicated, or if anything but self-contained entries was compiled.
 ///
@@ -60,37 +60,57 @@ fn audit_entry(ptx: &str, entry: &Entry, marked: &Marked) -> Result<()> {
     let copies = copies_of_sites(&statements, &marked.sites)?;
     let paths = call_paths(&entry.name, &marked.functions)?;
     let dominators = control_flow(&statements)?.dominators();
-    for (&site, positions) in &copies {
-        let expected = paths.get(&site).copied().unwrap_or(0);
+    let complaints: Vec<String> = copies
+        .iter()
+        .filter_map(|(&site, positions)| {
+            let expected = paths.get(&site).copied().unwrap_or(0);
+            let copies = Copies::count(positions, &dominators);
+            (copies.in_separate_branches > expected)
+                .then(|| copies.complaint(&marked.sites[site], expected))
+        })
+        .collect();
+    ensure!(complaints.is_empty(), "{}", complaints.join("\n"));
+    Ok(())
+}
+
+/// The copies of one site in the PTX.
+struct Copies {
+    total: u64,
+    /// Those that dominate no other.
+    ///
+    /// A fully unrolled loop leaves copies of which each dominates the next: every thread that reached the first still
+    /// executes all. A copy that went into one arm of a branch dominates no copy in the other.
+    in_separate_branches: u64,
+}
+
+impl Copies {
+    fn count(positions: &[usize], dominators: &Dominators) -> Self {
         let reachable: Vec<usize> = positions
             .iter()
             .copied()
             .filter(|&position| dominators.reachable(position))
             .collect();
-        // A fully unrolled loop leaves copies of which each dominates the next: every thread that reached the first still
-        // executes all. A copy that went into one arm of a branch dominates no copy in the other.
-        let chains = reachable
-            .iter()
-            .filter(|&&a| {
-                !reachable
-                    .iter()
-                    .any(|&b| a != b && dominators.dominates(a, b))
-            })
-            .count() as u64;
-        let Site {
-            function,
-            instructions,
-        } = &marked.sites[site];
-        ensure!(
-            chains <= expected,
-            "`{}` (in {function}) is reached by {expected} call paths in the source, but the PTX has {} copies of it, \
-             {chains} of them in separate branches: the compiler duplicated an instruction that threads must execute \
-             together",
-            instructions.join("; "),
-            reachable.len(),
-        );
+        let dominates_none = |a: usize| {
+            !reachable
+                .iter()
+                .any(|&b| a != b && dominators.dominates(a, b))
+        };
+        Self {
+            total: reachable.len() as u64,
+            in_separate_branches: reachable.iter().filter(|&&a| dominates_none(a)).count() as u64,
+        }
     }
-    Ok(())
+
+    fn complaint(&self, site: &Site, expected: u64) -> String {
+        format!(
+            "`{}` in {}: call paths in the source: {expected}; copies in the PTX: {}, in separate branches: {}. \
+             The compiler duplicated an instruction that threads must execute together.",
+            site.instructions.join("; "),
+            site.function,
+            self.total,
+            self.in_separate_branches,
+        )
+    }
 }
 
 /// Where each site's asm blocks are. Fails on a collective instruction that no site accounts for.
@@ -291,8 +311,8 @@ mod tests {
         assert_eq!(verdict(two_arms, &["helper", "barrier"]), Ok(()));
         let error = verdict(two_arms, &["helper"]).unwrap_err();
         assert!(error.contains("bar.sync"), "{error}");
-        assert!(error.contains("1 call paths"), "{error}");
-        assert!(error.contains("2 copies"), "{error}");
+        assert!(error.contains("in the source: 1;"), "{error}");
+        assert!(error.contains("in the PTX: 2,"), "{error}");
     }
 
     #[test]
