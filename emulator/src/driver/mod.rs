@@ -1,11 +1,91 @@
 //! The CUDA driver API over the emulator.
+//!
+//! [`lookup`] gives C functions by the names of NVIDIA's `libcuda`: all that the crate `cust` 0.3.2 calls, and
+//! `cuTensorMapEncodeTiled`, `cuLaunchKernelEx`, `cuFuncSetAttribute` and `cuGetProcAddress`. There is one device, a B200.
+//!
+//! # What differs from a device
+//! - Work runs when it is submitted, inside the call: a stream is always idle, and events tell the emulation's own time.
+//! - A launch that fails on the device returns success, and every later call in its context returns the failure (as the
+//!   driver API allows it); destroying the context clears it. `CUDA_ERROR_LAUNCH_TIMEOUT` means a deadlock or a hang,
+//!   `CUDA_ERROR_NOT_SUPPORTED` something that the emulator lacks, `CUDA_ERROR_LAUNCH_FAILED` any broken rule of the
+//!   machine. The report of what happened where goes to stderr, unless the thread asked for [`capture_reports`];
+//!   [`take_last_report`] returns it.
+//! - Device addresses are host addresses. Copies and fills are checked against the allocation table
+//!   (`CUDA_ERROR_INVALID_VALUE`); fresh memory holds a pattern, not zeros.
+//! - Textures, surfaces, arrays, graphs, external memory, IPC and the linker answer `CUDA_ERROR_NOT_SUPPORTED`.
+//!
+//! A bad handle gets `CUDA_ERROR_INVALID_HANDLE` or `CUDA_ERROR_INVALID_CONTEXT`, a null pointer
+//! `CUDA_ERROR_INVALID_VALUE`; all functions may be called from any thread.
+//!
+//! # Environment
+//! Read by `cuInit`, which fails with `CUDA_ERROR_INVALID_VALUE` and a line on stderr if a value is not understood.
+//!
+//! | variable                  | values                                | default |
+//! |---------------------------|---------------------------------------|---------|
+//! | `PTX_EMULATOR_ASYNC`      | when TMA and tensor-core operations take effect: `late`, `early`, `random:SEED` | `late` |
+//! | `PTX_EMULATOR_THREADS`    | host threads that run CTAs; 0: one per core | 0 |
+//! | `PTX_EMULATOR_STEP_LIMIT` | warp instructions per CTA after which a launch counts as hung | 2³² |
+//!
+//! [`set_launch_options`] overrides them for the calling thread.
+
+// The functions are named as in C.
+#![allow(non_snake_case)]
 
 use std::ffi::c_void;
+
+/// A table of functions for [`lookup`].
+macro_rules! functions {
+    ($($name:ident),* $(,)?) => {
+        &[$((stringify!($name), $name as *const std::ffi::c_void)),*]
+    };
+}
+
+mod abi;
+mod context;
+mod device;
+mod entry;
+mod function;
+mod header;
+mod launch;
+mod memory;
+mod module;
+mod options;
+mod report;
+mod state;
+mod status;
+mod stream;
+mod tensor_map;
+mod unsupported;
+
+pub use options::{OptionError, from_environment, set_launch_options};
+pub use report::{capture_reports, take_last_report};
+pub use status::Status;
 
 /// What answers in place of a driver's library.
 pub const NAME: &str = concat!("ptx-emulator ", env!("CARGO_PKG_VERSION"));
 
-/// The address of a driver function.
-pub fn lookup(_name: &str) -> Option<*const c_void> {
-    None
+/// The CUDA version that the API answers to, as `cuDriverGetVersion` codes it: the one whose PTX is the newest accepted.
+const DRIVER_VERSION: i32 = 13030;
+
+type Function = (&'static str, *const c_void);
+
+/// The address of a driver function, by the name under which `libcuda` exports it.
+pub fn lookup(name: &str) -> Option<*const c_void> {
+    let families = [
+        context::FUNCTIONS,
+        device::FUNCTIONS,
+        entry::FUNCTIONS,
+        function::FUNCTIONS,
+        launch::FUNCTIONS,
+        memory::FUNCTIONS,
+        module::FUNCTIONS,
+        status::FUNCTIONS,
+        stream::FUNCTIONS,
+        tensor_map::FUNCTIONS,
+    ];
+    let mut functions = families.into_iter().flatten();
+    functions
+        .find(|(known, _)| *known == name)
+        .map(|(_, address)| *address)
+        .or_else(|| unsupported::lookup(name))
 }

@@ -1,1 +1,303 @@
-//! Driver functions that `cust` has no wrapper for.
+//! Driver functions that `cust` has no wrapper for: tensor maps, cluster launches, large shared memory, and PTX loading
+//! with the compiler's log.
+
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use cust::device::{Device, DeviceAttribute};
+use cust::error::CudaError;
+use cust::function::Function;
+use cust::stream::Stream;
+use cust::sys::{CUfunction, CUstream};
+
+use super::DriverError;
+use super::forward::Slot;
+use super::library::check;
+use super::status;
+
+pub use super::jit::load_module_with_log;
+
+impl DriverError {
+    /// A failure that `cust` reported of a driver function.
+    pub(crate) fn from_cust(function: &'static str, error: CudaError) -> Self {
+        Self::Call {
+            function,
+            code: error as u32,
+        }
+    }
+}
+
+/// The compute capability of a device, as (major, minor).
+///
+/// # Errors
+/// [`DriverError::Call`] as the driver fails.
+pub fn compute_capability(device: Device) -> Result<(u32, u32), DriverError> {
+    let get = |attribute| {
+        let value = device
+            .get_attribute(attribute)
+            .map_err(|error| DriverError::from_cust("cuDeviceGetAttribute", error))?;
+        Ok(value.unsigned_abs())
+    };
+    Ok((
+        get(DeviceAttribute::ComputeCapabilityMajor)?,
+        get(DeviceAttribute::ComputeCapabilityMinor)?,
+    ))
+}
+
+/// Attributes of a function that can be set; the numbers are the driver API's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum FunctionAttribute {
+    /// Dynamic shared memory that a launch may ask for, in bytes; needed above 48 KiB of shared memory in all.
+    MaxDynamicSharedSizeBytes = 8,
+    /// Share of the L1 cache to use as shared memory, in percent.
+    PreferredSharedMemoryCarveout = 9,
+    /// Whether clusters of more than 8 CTAs are allowed, 0 or 1.
+    NonPortableClusterSizeAllowed = 14,
+}
+
+/// `cuFuncSetAttribute`.
+///
+/// # Errors
+/// [`DriverError::Call`] where the value is not possible for this function and device.
+pub fn function_set_attribute(
+    function: &Function<'_>,
+    attribute: FunctionAttribute,
+    value: i32,
+) -> Result<(), DriverError> {
+    static SLOT: Slot = Slot::new("cuFuncSetAttribute");
+    type SetAttribute = unsafe extern "C" fn(CUfunction, u32, c_int) -> u32;
+    // SAFETY: the driver API's signature.
+    let set: SetAttribute = unsafe { std::mem::transmute(SLOT.find()?) };
+    // SAFETY: the function is alive as long as the reference.
+    let code = unsafe { set(function.to_raw(), attribute as u32, value) };
+    check(SLOT.name(), code)
+}
+
+/// The geometry of a launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaunchConfig {
+    /// In CTAs.
+    pub grid: [u32; 3],
+    /// In threads.
+    pub block: [u32; 3],
+    /// In CTAs; `None` takes the shape that the PTX requires, or one CTA.
+    pub cluster: Option<[u32; 3]>,
+    pub dynamic_shared_bytes: u32,
+    /// Lets the kernel start while its predecessor in the stream still runs; it must then execute `griddepcontrol.wait`
+    /// before it uses the predecessor's results.
+    pub programmatic_dependent_launch: bool,
+}
+
+/// `CUlaunchConfig`
+#[repr(C)]
+struct RawLaunchConfig {
+    grid: [u32; 3],
+    block: [u32; 3],
+    dynamic_shared_bytes: u32,
+    stream: CUstream,
+    attributes: *const RawLaunchAttribute,
+    attribute_count: u32,
+}
+
+/// `CUlaunchAttribute`: an id and a union of 64 bytes, aligned to 8.
+#[repr(C, align(8))]
+struct RawLaunchAttribute {
+    id: u32,
+    padding: u32,
+    value: [u32; 16],
+}
+
+impl RawLaunchAttribute {
+    /// `CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION`
+    const CLUSTER_DIMENSION: u32 = 4;
+    /// `CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION`
+    const PROGRAMMATIC_STREAM_SERIALIZATION: u32 = 6;
+
+    fn new(id: u32, words: &[u32]) -> Self {
+        let mut value = [0; 16];
+        value[..words.len()].copy_from_slice(words);
+        Self {
+            id,
+            padding: 0,
+            value,
+        }
+    }
+}
+
+/// `cuLaunchKernelEx`.
+///
+/// # Safety
+/// `params` holds one pointer per parameter of the kernel, in order, each valid for reads of that parameter's size. What
+/// the kernel does with them must be sound: memory behind device addresses is alive until the launch has finished.
+///
+/// # Errors
+/// [`DriverError::MissingFunction`] from drivers before CUDA 11.8; [`DriverError::Call`] where the launch is refused.
+pub unsafe fn launch_kernel_ex(
+    function: &Function<'_>,
+    config: &LaunchConfig,
+    stream: &Stream,
+    params: &mut [*mut c_void],
+) -> Result<(), DriverError> {
+    static SLOT: Slot = Slot::new("cuLaunchKernelEx");
+    type LaunchKernelEx = unsafe extern "C" fn(
+        *const RawLaunchConfig,
+        CUfunction,
+        *mut *mut c_void,
+        *mut *mut c_void,
+    ) -> u32;
+    let mut attributes = Vec::with_capacity(2);
+    if let Some(cluster) = config.cluster {
+        attributes.push(RawLaunchAttribute::new(
+            RawLaunchAttribute::CLUSTER_DIMENSION,
+            &cluster,
+        ));
+    }
+    if config.programmatic_dependent_launch {
+        attributes.push(RawLaunchAttribute::new(
+            RawLaunchAttribute::PROGRAMMATIC_STREAM_SERIALIZATION,
+            &[1],
+        ));
+    }
+    let raw = RawLaunchConfig {
+        grid: config.grid,
+        block: config.block,
+        dynamic_shared_bytes: config.dynamic_shared_bytes,
+        stream: stream.as_inner(),
+        attributes: attributes.as_ptr(),
+        attribute_count: attributes.len() as u32,
+    };
+    // SAFETY: the driver API's signature.
+    let launch: LaunchKernelEx = unsafe { std::mem::transmute(SLOT.find()?) };
+    // SAFETY: the configuration and its attributes outlive the call; the parameters are the caller's promise.
+    let code = unsafe {
+        launch(
+            &raw,
+            function.to_raw(),
+            params.as_mut_ptr(),
+            ptr::null_mut(),
+        )
+    };
+    check(SLOT.name(), code)
+}
+
+/// A tensor map, opaque: the driver writes it, the tensor memory accelerator reads it, most often from a kernel
+/// parameter.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub struct TensorMap([u64; 16]);
+
+/// `CUtensorMapDataType`. TMA copies bits: the type sets the size of an element and what fills out of bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum TensorMapDataType {
+    Uint8 = 0,
+    Uint16 = 1,
+    Uint32 = 2,
+    Int32 = 3,
+    Uint64 = 4,
+    Int64 = 5,
+    Float16 = 6,
+    Float32 = 7,
+    Float64 = 8,
+    Bfloat16 = 9,
+    /// Packed 4-bit elements; 16 of them are 8 bytes in shared memory.
+    U4x16Align8 = 13,
+    /// Packed 4-bit elements; 16 of them are 8 bytes in global and 16 bytes in shared memory.
+    U4x16Align16 = 14,
+}
+
+/// `CUtensorMapSwizzle`: which 16-byte chunks trade places in shared memory, to spread a column over the banks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum TensorMapSwizzle {
+    None = 0,
+    B32 = 1,
+    B64 = 2,
+    B128 = 3,
+}
+
+/// `CUtensorMapL2promotion`: bytes that a miss fetches into the L2 cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum TensorMapL2Promotion {
+    None = 0,
+    L2B64 = 1,
+    L2B128 = 2,
+    L2B256 = 3,
+}
+
+/// A tensor in global memory and the box of it that one copy moves. Dimension 0 is innermost and dense; out of bounds
+/// reads give zeros.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorMapDescription<'a> {
+    pub data_type: TensorMapDataType,
+    /// Device address of element 0.
+    pub global_address: u64,
+    /// In elements; as many as the tensor has dimensions, 1 to 5.
+    pub global_dims: &'a [u64],
+    /// In bytes, of dimensions 1 and up: one fewer.
+    pub global_strides: &'a [u64],
+    /// In elements; as many as dimensions.
+    pub box_dims: &'a [u32],
+    pub swizzle: TensorMapSwizzle,
+    pub l2_promotion: TensorMapL2Promotion,
+}
+
+/// `cuTensorMapEncodeTiled`, without interleave and with dense boxes.
+///
+/// # Errors
+/// [`DriverError::Call`] where the description breaks a rule of the driver API, or its slices differ in length;
+/// [`DriverError::MissingFunction`] from drivers before CUDA 12.0.
+pub fn encode_tiled(description: &TensorMapDescription<'_>) -> Result<TensorMap, DriverError> {
+    static SLOT: Slot = Slot::new("cuTensorMapEncodeTiled");
+    type EncodeTiled = unsafe extern "C" fn(
+        *mut TensorMap,
+        u32,
+        u32,
+        *mut c_void,
+        *const u64,
+        *const u64,
+        *const u32,
+        *const u32,
+        u32,
+        u32,
+        u32,
+        u32,
+    ) -> u32;
+    const MAX_RANK: usize = 5;
+    let rank = description.global_dims.len();
+    if !(1..=MAX_RANK).contains(&rank)
+        || description.global_strides.len() != rank - 1
+        || description.box_dims.len() != rank
+    {
+        return Err(DriverError::Call {
+            function: SLOT.name(),
+            code: status::INVALID_VALUE,
+        });
+    }
+    // SAFETY: the driver API's signature.
+    let encode: EncodeTiled = unsafe { std::mem::transmute(SLOT.find()?) };
+    let mut map = MaybeUninit::uninit();
+    // SAFETY: the arrays have the lengths that the rank says, as checked; the map has its size and alignment.
+    let code = unsafe {
+        encode(
+            map.as_mut_ptr(),
+            description.data_type as u32,
+            rank as u32,
+            ptr::with_exposed_provenance_mut(description.global_address as usize),
+            description.global_dims.as_ptr(),
+            description.global_strides.as_ptr(),
+            description.box_dims.as_ptr(),
+            [1; MAX_RANK].as_ptr(),
+            0,
+            description.swizzle as u32,
+            description.l2_promotion as u32,
+            0,
+        )
+    };
+    check(SLOT.name(), code)?;
+    // SAFETY: written by the driver, which succeeded.
+    Ok(unsafe { map.assume_init() })
+}

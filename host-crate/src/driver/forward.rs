@@ -3,10 +3,12 @@
 
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
+use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use cust::sys::CUresult;
 
+use super::DriverError;
 use super::status::{self, to_cu_result};
 
 /// One driver function: its name, and its address once it was looked up.
@@ -26,40 +28,51 @@ impl Slot {
         }
     }
 
-    /// The function's address in the selected driver. The first call of a program that selected none selects by
-    /// `NVFP4_DEVICE`. The error is the code that the caller of the driver gets.
-    pub(super) fn address(&self) -> Result<*const c_void, u32> {
-        let mut address = self.address.load(Ordering::Acquire);
-        if address.is_null() {
-            address = self.resolve()?;
-        }
-        if address == MISSING {
-            return Err(status::NOT_FOUND);
-        }
-        Ok(address)
+    pub(super) fn name(&self) -> &'static str {
+        self.name
     }
 
-    #[cold]
-    fn resolve(&self) -> Result<*mut c_void, u32> {
-        let driver = super::selected_or_reported().ok_or(match self.name {
+    /// The function's address in the driver of this process. Where none was selected, this selects by `NVFP4_DEVICE`.
+    pub(super) fn find(&self) -> Result<*const c_void, DriverError> {
+        let known = self.address.load(Ordering::Acquire);
+        if !known.is_null() && known != MISSING {
+            return Ok(known);
+        }
+        let found = super::selection()?.library.function(self.name)?;
+        self.address.store(found.cast_mut(), Ordering::Release);
+        Ok(found)
+    }
+
+    /// As [`Slot::find`], for callers that only get a status; the reason goes to stderr, once.
+    pub(super) fn find_or_report(&self) -> Result<*const c_void, u32> {
+        static REPORT: Once = Once::new();
+        if self.address.load(Ordering::Acquire) == MISSING {
+            return Err(status::NOT_FOUND);
+        }
+        self.find().map_err(|error| {
+            if let DriverError::MissingFunction { .. } = error {
+                eprintln!("{error}");
+                self.address.store(MISSING, Ordering::Release);
+                return status::NOT_FOUND;
+            }
+            REPORT.call_once(|| eprintln!("{error}"));
             // As a driver without a GPU answers: cuInit says so, and nothing was initialised.
-            "cuInit" => status::NO_DEVICE,
-            _ => status::NOT_INITIALIZED,
-        })?;
-        let address = driver.symbol(self.name).unwrap_or_else(|| {
-            // Two threads may both get here and say it twice.
-            eprintln!("{}: no function {}", driver.name(), self.name);
-            MISSING.cast_const()
-        });
-        let address = address.cast_mut();
-        self.address.store(address, Ordering::Release);
-        Ok(address)
+            match self.name {
+                "cuInit" => status::NO_DEVICE,
+                _ => status::NOT_INITIALIZED,
+            }
+        })
     }
 }
 
 /// Defines one exported function per line, all returning `CUresult`.
 macro_rules! forward {
-    ($(fn $name:ident($($arg:ident: $ty:ty),* $(,)?);)*) => {$(
+    ($(fn $name:ident($($arg:ident: $ty:ty),* $(,)?);)*) => {
+        /// Every function defined here.
+        #[cfg(all(test, feature = "emulator"))]
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+
+        $(
         // The definition and cust_raw's declaration have one type, or this does not compile.
         const _: [unsafe extern "C" fn($($ty),*) -> CUresult; 2] = [cust::sys::$name, $name];
 
@@ -67,7 +80,7 @@ macro_rules! forward {
         unsafe extern "C" fn $name($($arg: $ty),*) -> CUresult {
             static SLOT: $crate::driver::forward::Slot =
                 $crate::driver::forward::Slot::new(stringify!($name));
-            let code = match SLOT.address() {
+            let code = match SLOT.find_or_report() {
                 Ok(address) => {
                     // SAFETY: the driver's function of this name has these parameters (the driver API's names carry a
                     // version suffix whenever a signature changes) and returns a 32-bit status; the caller keeps the
@@ -125,7 +138,7 @@ unsafe fn error_text(
     text: *mut *const c_char,
     without_driver: &'static CStr,
 ) -> CUresult {
-    match slot.address() {
+    match slot.find_or_report() {
         Ok(address) => {
             // SAFETY: both functions have this signature.
             let function: ErrorText = unsafe { std::mem::transmute(address) };

@@ -38,13 +38,14 @@
 
 pub mod api;
 mod forward;
+mod jit;
 mod library;
 mod status;
 mod symbols;
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Mutex, Once, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use library::Library;
 
@@ -339,17 +340,5 @@ fn selection() -> Result<&'static Selection, DriverError> {
     match SELECTION.get() {
         Some(selection) => Ok(selection),
         None => select_library(DriverChoice::from_env()?),
-    }
-}
-
-/// For the forwarders, whose callers only get a code: the reason of a failure goes to stderr, once.
-fn selected_or_reported() -> Option<&'static Library> {
-    static REPORT: Once = Once::new();
-    match selection() {
-        Ok(selection) => Some(&selection.library),
-        Err(error) => {
-            REPORT.call_once(|| eprintln!("{error}"));
-            None
-        }
     }
 }

@@ -3,6 +3,7 @@
 use cust::sys::CUresult::{self, *};
 
 pub(crate) const SUCCESS: u32 = CUDA_SUCCESS as u32;
+pub(crate) const INVALID_VALUE: u32 = CUDA_ERROR_INVALID_VALUE as u32;
 pub(crate) const NOT_INITIALIZED: u32 = CUDA_ERROR_NOT_INITIALIZED as u32;
 pub(crate) const NO_DEVICE: u32 = CUDA_ERROR_NO_DEVICE as u32;
 pub(crate) const NOT_FOUND: u32 = CUDA_ERROR_NOT_FOUND as u32;

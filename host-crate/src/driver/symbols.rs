@@ -143,10 +143,6 @@ forward! {
     );
     fn cuModuleLoad(module: *mut CUmodule, fname: *const c_char);
     fn cuModuleLoadData(module: *mut CUmodule, image: *const c_void);
-    fn cuModuleLoadDataEx(
-        module: *mut CUmodule, image: *const c_void, num_options: c_uint,
-        options: *mut CUjit_option, option_values: *mut *mut c_void,
-    );
     fn cuModuleUnload(hmod: CUmodule);
     fn cuOccupancyAvailableDynamicSMemPerBlock(
         dynamic_smem_size: *mut usize, func: CUfunction, num_blocks: c_int, block_size: c_int,
@@ -194,4 +190,16 @@ forward! {
     fn cuTexObjectGetResourceViewDesc(
         res_view_desc: *mut CUDA_RESOURCE_VIEW_DESC, tex_object: CUtexObject,
     );
+}
+
+#[cfg(all(test, feature = "emulator"))]
+mod tests {
+    #[test]
+    fn the_emulator_answers_every_function() {
+        let others = ["cuGetErrorName", "cuGetErrorString", "cuModuleLoadDataEx"];
+        let missing: Vec<_> = (super::NAMES.iter().chain(&others))
+            .filter(|name| ptx_emulator::driver::lookup(name).is_none())
+            .collect();
+        assert!(missing.is_empty(), "{missing:?}");
+    }
 }

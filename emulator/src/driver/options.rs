@@ -1,0 +1,106 @@
+//! How launches run: by environment, or by the calling thread.
+
+use std::cell::RefCell;
+use std::env;
+
+use thiserror::Error;
+
+use crate::machine::{Asynchrony, LaunchOptions};
+
+const ASYNC: &str = "PTX_EMULATOR_ASYNC";
+const THREADS: &str = "PTX_EMULATOR_THREADS";
+const STEP_LIMIT: &str = "PTX_EMULATOR_STEP_LIMIT";
+
+/// An environment variable that cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{variable} is \"{value}\"; it can be {valid}")]
+pub struct OptionError {
+    pub variable: &'static str,
+    pub value: String,
+    pub valid: &'static str,
+}
+
+/// The options that the environment asks for.
+///
+/// # Errors
+/// The first variable whose value is not understood.
+pub fn from_environment() -> Result<LaunchOptions, OptionError> {
+    let defaults = LaunchOptions::default();
+    Ok(LaunchOptions {
+        asynchrony: variable(ASYNC, "late, early or random:SEED", asynchrony)?
+            .unwrap_or(defaults.asynchrony),
+        threads: variable(
+            THREADS,
+            "a number of threads, or 0 for one per core",
+            number,
+        )?
+        .unwrap_or(defaults.threads),
+        step_limit: variable(STEP_LIMIT, "a number of warp instructions per CTA", number)?
+            .unwrap_or(defaults.step_limit),
+    })
+}
+
+fn variable<T>(
+    variable: &'static str,
+    valid: &'static str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, OptionError> {
+    let Some(value) = env::var_os(variable) else {
+        return Ok(None);
+    };
+    let value = value.to_string_lossy().into_owned();
+    match parse(&value) {
+        Some(parsed) => Ok(Some(parsed)),
+        None => Err(OptionError {
+            variable,
+            value,
+            valid,
+        }),
+    }
+}
+
+fn asynchrony(value: &str) -> Option<Asynchrony> {
+    match value {
+        "late" => Some(Asynchrony::Late),
+        "early" => Some(Asynchrony::Early),
+        _ => {
+            let seed = number(value.strip_prefix("random:")?)?;
+            Some(Asynchrony::Random { seed })
+        }
+    }
+}
+
+fn number<T: std::str::FromStr>(value: &str) -> Option<T> {
+    value.parse().ok()
+}
+
+thread_local! {
+    static OF_THREAD: RefCell<Option<LaunchOptions>> = const { RefCell::new(None) };
+}
+
+/// Overrides the environment for launches by the calling thread; `None` goes back to it.
+pub fn set_launch_options(options: Option<LaunchOptions>) {
+    OF_THREAD.set(options);
+}
+
+pub(super) fn of_thread() -> Option<LaunchOptions> {
+    OF_THREAD.with_borrow(Clone::clone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asynchrony_is_parsed_whole() {
+        assert_eq!(asynchrony("late"), Some(Asynchrony::Late));
+        assert_eq!(asynchrony("early"), Some(Asynchrony::Early));
+        assert_eq!(
+            asynchrony("random:17"),
+            Some(Asynchrony::Random { seed: 17 })
+        );
+        for wrong in ["", "Late", "random", "random:", "random:-1", "random:1 "] {
+            assert_eq!(asynchrony(wrong), None, "{wrong:?}");
+        }
+    }
+}
