@@ -13,11 +13,14 @@ pub mod error;
 pub mod format;
 pub mod inputs;
 pub mod kernels;
+#[cfg(feature = "launch")]
+pub mod launch;
 pub mod matrix;
 pub mod plan;
 pub mod quantize;
 pub mod reference;
 pub mod scale_layout;
+pub mod suite;
 
 pub use error::{Error, Result};
 pub use inputs::{InputKind, Inputs};

@@ -62,6 +62,12 @@ pub enum PlanError {
         /// Those that have a kernel.
         needed: &'static [(u32, u32)],
     },
+    /// No kernel writes this output.
+    #[error("no kernel writes {output:?}")]
+    NoKernel {
+        /// The output asked for.
+        output: Output,
+    },
     /// No kernel with the N tile that was asked for.
     #[error("no kernel has an N tile of {found}; there are 64 and 128")]
     UnknownTile {
@@ -241,6 +247,20 @@ impl Gpu {
     pub fn is_supported(&self) -> bool {
         COMPUTE_CAPABILITIES.contains(&self.compute_capability)
     }
+
+    /// Refuses a GPU that no kernel runs on.
+    ///
+    /// # Errors
+    /// [`PlanError::UnsupportedDevice`].
+    pub fn check_supported(&self) -> Result<(), PlanError> {
+        if self.is_supported() {
+            return Ok(());
+        }
+        Err(PlanError::UnsupportedDevice {
+            found: self.compute_capability,
+            needed: COMPUTE_CAPABILITIES,
+        })
+    }
 }
 
 /// A dual GEMM, planned: its shape and the kernel that will run it.
@@ -256,14 +276,14 @@ impl DualGemm {
     /// # Errors
     /// [`PlanError::UnsupportedDevice`].
     pub fn plan(shape: Shape, output: Output, gpu: Gpu) -> Result<Self, PlanError> {
+        gpu.check_supported()?;
         let candidates = kernels::ENTRIES
             .iter()
             .filter(|entry| entry.output == output);
-        candidates
+        let kernel = candidates
             .min_by_key(|entry| expected_cycles(shape, entry.tile_n, gpu.multiprocessors))
-            .filter(|_| gpu.is_supported())
-            .map(|kernel| Self { shape, kernel })
-            .ok_or(unsupported(gpu))
+            .ok_or(PlanError::NoKernel { output })?;
+        Ok(Self { shape, kernel })
     }
 
     /// Plans with a given N tile, 64 or 128, whatever is expected to be fastest.
@@ -276,9 +296,7 @@ impl DualGemm {
         gpu: Gpu,
         tile_n: u32,
     ) -> Result<Self, PlanError> {
-        if !gpu.is_supported() {
-            return Err(unsupported(gpu));
-        }
+        gpu.check_supported()?;
         let kernel =
             kernels::find(tile_n, output).ok_or(PlanError::UnknownTile { found: tile_n })?;
         Ok(Self { shape, kernel })
@@ -311,13 +329,6 @@ impl DualGemm {
                 Output::F16 => 2,
                 Output::Accumulators => 4,
             }
-    }
-}
-
-fn unsupported(gpu: Gpu) -> PlanError {
-    PlanError::UnsupportedDevice {
-        found: gpu.compute_capability,
-        needed: COMPUTE_CAPABILITIES,
     }
 }
 

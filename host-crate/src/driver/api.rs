@@ -188,6 +188,13 @@ pub unsafe fn launch_kernel_ex(
 #[repr(C, align(64))]
 pub struct TensorMap([u64; 16]);
 
+impl TensorMap {
+    /// Its 128 bytes, to be placed on a 64-byte boundary.
+    pub fn words(&self) -> [u64; 16] {
+        self.0
+    }
+}
+
 /// `CUtensorMapDataType`. TMA copies bits: the type sets the size of an element and what fills out of bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]

@@ -57,12 +57,9 @@ impl Flags {
                 "-Zunstable-options",
                 "-Cpanic=immediate-abort",
             ]),
-            opt: own(&[
-                "-O3",
-                &format!("-mcpu={cpu}"),
-                // Arrays of accumulators are registers only if the loops over them are unrolled.
-                "-unroll-threshold=5000",
-            ]),
+            // The default unroll threshold: the kernels index accumulators by constants alone, and an epilogue unrolled
+            // over the whole tile would not fit the instruction cache.
+            opt: own(&["-O3", &format!("-mcpu={cpu}")]),
             llc: own(&[
                 "-O3",
                 &format!("-mcpu={cpu}"),

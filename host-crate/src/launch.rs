@@ -1,0 +1,425 @@
+//! Running a planned dual GEMM on a CUDA stream.
+//!
+//! ```no_run
+//! use nvfp4_dual_gemm::launch::{Arguments, DeviceMatrix, DeviceSpan, Kernels};
+//! use nvfp4_dual_gemm::plan::{DualGemm, Shape};
+//! use nvfp4_dual_gemm::{InputKind, Inputs, Nvfp4Matrix, cust, kernels::Output};
+//! use cust::memory::DeviceBuffer;
+//! use cust::stream::{Stream, StreamFlags};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let _context = cust::quick_init()?;
+//! let stream = Stream::new(StreamFlags::NON_BLOCKING, None)?;
+//! let kernels = Kernels::load()?;
+//!
+//! let shape = Shape::new(256, 4096, 7168, 1)?;
+//! let inputs = Inputs::new(InputKind::Normal, 256, 4096, 7168, 1, 0)?;
+//! let upload = |matrix: &Nvfp4Matrix| -> cust::error::CudaResult<_> {
+//!     Ok((DeviceBuffer::from_slice(matrix.elements())?, DeviceBuffer::from_slice(matrix.tiled_scales())?))
+//! };
+//! let (a, b1, b2) = (upload(&inputs.a)?, upload(&inputs.b1)?, upload(&inputs.b2)?);
+//! let c = DeviceBuffer::<u16>::zeroed(shape.output_elements())?;
+//!
+//! let plan = DualGemm::plan(shape, Output::F16, kernels.gpu())?;
+//! let arguments = Arguments {
+//!     a: DeviceMatrix::new(inputs.a.shape(), &a.0, &a.1),
+//!     b1: DeviceMatrix::new(inputs.b1.shape(), &b1.0, &b1.1),
+//!     b2: DeviceMatrix::new(inputs.b2.shape(), &b2.0, &b2.1),
+//!     output: DeviceSpan::of(&c),
+//!     output2: None,
+//!     alpha1: inputs.alpha1,
+//!     alpha2: inputs.alpha2,
+//! };
+//! let bound = plan.bind(&kernels, &arguments)?;
+//! // SAFETY: the buffers outlive the synchronisation, and nothing else uses `c` before it.
+//! unsafe { bound.launch(&stream)? };
+//! stream.synchronize()?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::ffi::c_void;
+
+use cust::context::legacy::CurrentContext;
+use cust::device::DeviceAttribute;
+use cust::function::Function;
+use cust::memory::{DeviceBuffer, DeviceCopy};
+use cust::module::Module;
+use cust::stream::Stream;
+use nvfp4_dual_gemm_kernel::contract::{DualGemmParams, KernelEntry, Output, TILE_M, TensorMap};
+
+use crate::driver::DriverError;
+use crate::driver::api::{
+    self, FunctionAttribute, LaunchConfig, TensorMapDataType, TensorMapDescription,
+    TensorMapL2Promotion, TensorMapSwizzle,
+};
+use crate::kernels;
+use crate::matrix::MatrixShape;
+use crate::plan::{DualGemm, Gpu, PlanError, operand_map};
+
+/// Why a planned dual GEMM could not be launched. Nothing was launched, no memory was written.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LaunchError {
+    /// A matrix has other dimensions than the plan.
+    #[error(
+        "{matrix} is [L, rows, K] = [{}, {}, {}]; the plan needs [{}, {}, {}]",
+        found.batch(), found.rows(), found.columns(), needed.batch(), needed.rows(), needed.columns()
+    )]
+    Shape {
+        /// `A`, `B1` or `B2`.
+        matrix: &'static str,
+        /// Dimensions given.
+        found: MatrixShape,
+        /// Dimensions planned.
+        needed: MatrixShape,
+    },
+    /// A buffer is too short.
+    #[error("{buffer} has {found} bytes; needed are {needed}")]
+    BufferTooShort {
+        /// Which buffer.
+        buffer: &'static str,
+        /// Bytes given.
+        found: usize,
+        /// Bytes needed.
+        needed: usize,
+    },
+    /// A pointer is not aligned.
+    #[error("{buffer} is at {address:#x}; TMA and 16-byte stores need a multiple of 16")]
+    Misaligned {
+        /// Which buffer.
+        buffer: &'static str,
+        /// Its device address.
+        address: u64,
+    },
+    /// A second output buffer is missing, or there is one too many.
+    #[error("{output:?} needs {needed} output buffer(s), {found} given")]
+    OutputCount {
+        /// What the kernel writes.
+        output: Output,
+        /// Buffers needed.
+        needed: usize,
+        /// Buffers given.
+        found: usize,
+    },
+    /// An alpha is infinite or NaN.
+    #[error("{name} is {value}; it must be finite")]
+    AlphaNotFinite {
+        /// `alpha1` or `alpha2`.
+        name: &'static str,
+        /// The value given.
+        value: f32,
+    },
+    /// The driver refused a call.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+}
+
+/// The shipped kernels, loaded into the CUDA context that was current.
+pub struct Kernels {
+    module: Module,
+    gpu: Gpu,
+}
+
+impl Kernels {
+    /// Loads the shipped PTX into the current context.
+    ///
+    /// # Errors
+    /// [`PlanError::UnsupportedDevice`] on a GPU without a kernel; [`DriverError`] with the driver's JIT log if it refuses
+    /// the PTX.
+    pub fn load() -> Result<Self, LoadError> {
+        Self::load_ptx(kernels::PTX)
+    }
+
+    /// Loads another build of the same kernels.
+    ///
+    /// # Errors
+    /// As [`Kernels::load`].
+    pub fn load_ptx(ptx: &str) -> Result<Self, LoadError> {
+        let gpu = current_gpu()?;
+        gpu.check_supported()?;
+        let module = api::load_module_with_log(ptx)?;
+        for entry in kernels::ENTRIES {
+            api::function_set_attribute(
+                &function(&module, entry)?,
+                FunctionAttribute::MaxDynamicSharedSizeBytes,
+                entry.dynamic_shared_bytes as i32,
+            )?;
+        }
+        Ok(Self { module, gpu })
+    }
+
+    /// The GPU that the kernels were loaded for.
+    pub fn gpu(&self) -> Gpu {
+        self.gpu
+    }
+}
+
+fn function<'a>(module: &'a Module, entry: &KernelEntry) -> Result<Function<'a>, DriverError> {
+    module
+        .get_function(entry.name)
+        .map_err(|error| DriverError::from_cust("cuModuleGetFunction", error))
+}
+
+/// The GPU of the current context.
+///
+/// # Errors
+/// [`DriverError`] if there is no current context.
+pub fn current_gpu() -> Result<Gpu, DriverError> {
+    let device = CurrentContext::get_device()
+        .map_err(|error| DriverError::from_cust("cuCtxGetDevice", error))?;
+    let multiprocessors = device
+        .get_attribute(DeviceAttribute::MultiprocessorCount)
+        .map_err(|error| DriverError::from_cust("cuDeviceGetAttribute", error))?;
+    Ok(Gpu {
+        compute_capability: api::compute_capability(device)?,
+        multiprocessors: multiprocessors.unsigned_abs(),
+    })
+}
+
+/// Why the kernels can't be loaded.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The GPU has no kernel.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The driver refused.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+}
+
+/// A range of device memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceSpan {
+    /// Device address.
+    pub address: u64,
+    /// Bytes.
+    pub bytes: usize,
+}
+
+impl DeviceSpan {
+    /// The memory of a buffer.
+    pub fn of<T: DeviceCopy>(buffer: &DeviceBuffer<T>) -> Self {
+        Self {
+            address: buffer.as_device_ptr().as_raw(),
+            bytes: std::mem::size_of::<T>() * buffer.len(),
+        }
+    }
+}
+
+/// An NVFP4 matrix in device memory; layouts as in [`crate::Nvfp4Matrix`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceMatrix {
+    /// Dimensions.
+    pub shape: MatrixShape,
+    /// Packed e2m1, `[L, rows, K/2]` bytes, 16-byte aligned.
+    pub elements: DeviceSpan,
+    /// Scale factors in 128×4 tiles, 16-byte aligned.
+    pub scales: DeviceSpan,
+}
+
+impl DeviceMatrix {
+    /// A matrix in two buffers.
+    pub fn new(shape: MatrixShape, elements: &DeviceBuffer<u8>, scales: &DeviceBuffer<u8>) -> Self {
+        Self {
+            shape,
+            elements: DeviceSpan::of(elements),
+            scales: DeviceSpan::of(scales),
+        }
+    }
+}
+
+/// What a dual GEMM reads and writes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Arguments {
+    /// A, `[L, M, K]`.
+    pub a: DeviceMatrix,
+    /// B1, the gate weights, `[L, N, K]`.
+    pub b1: DeviceMatrix,
+    /// B2, the up weights, `[L, N, K]`.
+    pub b2: DeviceMatrix,
+    /// `[L, M, N]`: C, or the accumulators of A·B1ᵀ. 16-byte aligned.
+    pub output: DeviceSpan,
+    /// The accumulators of A·B2ᵀ, for [`Output::Accumulators`] only.
+    pub output2: Option<DeviceSpan>,
+    /// Multiplies A·B1ᵀ; finite.
+    pub alpha1: f32,
+    /// Multiplies A·B2ᵀ; finite.
+    pub alpha2: f32,
+}
+
+/// A dual GEMM with its arguments checked and its tensor maps made: can be launched any number of times.
+pub struct Bound<'a> {
+    function: Function<'a>,
+    kernel: &'static KernelEntry,
+    grid: [u32; 3],
+    params: DualGemmParams,
+}
+
+impl DualGemm {
+    /// Checks the arguments against the plan and encodes the tensor maps.
+    ///
+    /// # Errors
+    /// [`LaunchError`]; device memory is not touched.
+    pub fn bind<'a>(
+        &self,
+        kernels: &'a Kernels,
+        arguments: &Arguments,
+    ) -> Result<Bound<'a>, LaunchError> {
+        let Arguments {
+            a,
+            b1,
+            b2,
+            output,
+            output2,
+            alpha1,
+            alpha2,
+        } = *arguments;
+        let kernel = self.kernel();
+        for (name, value) in [("alpha1", alpha1), ("alpha2", alpha2)] {
+            if !value.is_finite() {
+                return Err(LaunchError::AlphaNotFinite { name, value });
+            }
+        }
+        check_matrix(
+            ["A", "the elements of A", "the scale factors of A"],
+            a,
+            self.shape().a(),
+        )?;
+        check_matrix(
+            ["B1", "the elements of B1", "the scale factors of B1"],
+            b1,
+            self.shape().b(),
+        )?;
+        check_matrix(
+            ["B2", "the elements of B2", "the scale factors of B2"],
+            b2,
+            self.shape().b(),
+        )?;
+        check_span("the output", output, self.output_bytes())?;
+        if let Some(output2) = output2 {
+            check_span("the second output", output2, self.output_bytes())?;
+        }
+        let (needed, found) = (
+            output_count(kernel.output),
+            1 + usize::from(output2.is_some()),
+        );
+        if needed != found {
+            return Err(LaunchError::OutputCount {
+                output: kernel.output,
+                needed,
+                found,
+            });
+        }
+
+        let params = DualGemmParams {
+            a: encode(a, TILE_M)?,
+            b1: encode(b1, kernel.tile_n)?,
+            b2: encode(b2, kernel.tile_n)?,
+            scale_a: a.scales.address,
+            scale_b1: b1.scales.address,
+            scale_b2: b2.scales.address,
+            output: output.address,
+            output2: output2.map_or(0, |span| span.address),
+            // `Shape` bounds each dimension to 32 bits.
+            m: self.shape().m() as u32,
+            n: self.shape().n() as u32,
+            k: self.shape().k() as u32,
+            alpha1,
+            alpha2,
+            reserved: 0,
+        };
+        let function = function(&kernels.module, kernel)?;
+        Ok(Bound {
+            function,
+            kernel,
+            grid: self.grid(),
+            params,
+        })
+    }
+}
+
+impl Bound<'_> {
+    /// The parameter block.
+    pub fn params(&self) -> &DualGemmParams {
+        &self.params
+    }
+
+    /// Enqueues the kernel on `stream` and returns; no allocation, no synchronisation.
+    ///
+    /// # Errors
+    /// [`LaunchError::Driver`]. A failure of the kernel itself shows at the next synchronisation.
+    ///
+    /// # Safety
+    /// - Until the kernel has run, every buffer of the arguments stays allocated, the inputs are not written, and the
+    ///   outputs are neither read nor written by anyone else. Outputs overlap neither each other nor an input.
+    /// - `stream` belongs to the context that the kernels were loaded into, and that context is current.
+    pub unsafe fn launch(&self, stream: &Stream) -> Result<(), LaunchError> {
+        let config = LaunchConfig {
+            grid: self.grid,
+            block: [self.kernel.threads_per_cta, 1, 1],
+            cluster: None,
+            dynamic_shared_bytes: self.kernel.dynamic_shared_bytes,
+            programmatic_dependent_launch: false,
+        };
+        let params = (&raw const self.params).cast_mut().cast::<c_void>();
+        // SAFETY: the entry's one parameter is the parameter block; the rest is the caller's contract.
+        unsafe { api::launch_kernel_ex(&self.function, &config, stream, &mut [params])? };
+        Ok(())
+    }
+}
+
+fn output_count(output: Output) -> usize {
+    match output {
+        Output::F16 => 1,
+        Output::Accumulators => 2,
+    }
+}
+
+fn check_matrix(
+    [name, elements, scales]: [&'static str; 3],
+    matrix: DeviceMatrix,
+    needed: MatrixShape,
+) -> Result<(), LaunchError> {
+    if matrix.shape != needed {
+        return Err(LaunchError::Shape {
+            matrix: name,
+            found: matrix.shape,
+            needed,
+        });
+    }
+    check_span(elements, matrix.elements, needed.packed_size())?;
+    check_span(scales, matrix.scales, needed.tiled_scales_size())
+}
+
+fn check_span(buffer: &'static str, span: DeviceSpan, needed: usize) -> Result<(), LaunchError> {
+    if !span.address.is_multiple_of(16) {
+        return Err(LaunchError::Misaligned {
+            buffer,
+            address: span.address,
+        });
+    }
+    if span.bytes < needed {
+        return Err(LaunchError::BufferTooShort {
+            buffer,
+            found: span.bytes,
+            needed,
+        });
+    }
+    Ok(())
+}
+
+fn encode(matrix: DeviceMatrix, tile_rows: u32) -> Result<TensorMap, DriverError> {
+    let map = operand_map(matrix.shape, tile_rows);
+    let encoded = api::encode_tiled(&TensorMapDescription {
+        data_type: TensorMapDataType::U4x16Align8,
+        global_address: matrix.elements.address,
+        global_dims: &map.dimensions,
+        global_strides: &map.strides,
+        box_dims: &map.box_dimensions,
+        swizzle: TensorMapSwizzle::B128,
+        l2_promotion: TensorMapL2Promotion::None,
+    })?;
+    Ok(TensorMap(encoded.words()))
+}
