@@ -71,7 +71,7 @@ fn exact_bits(digits: &str, count: usize) -> Option<u64> {
 }
 
 /// The usual arithmetic conversions make both operands unsigned where one is.
-pub(super) fn is_unsigned(left: Constant, right: Constant) -> bool {
+fn is_unsigned(left: Constant, right: Constant) -> bool {
     matches!(left, Constant::Unsigned(_)) || matches!(right, Constant::Unsigned(_))
 }
 
@@ -100,11 +100,9 @@ pub(super) fn apply(operator: &str, left: Constant, right: Constant) -> Result<C
                 _ => Constant::Unsigned(a >> amount),
             })
         }
-        // Unlike in C, the operands of a remainder are unsigned and its result signed (§4.5.5, §4.5.6).
-        "%" => match a.checked_rem(b) {
-            Some(value) => Ok(Constant::Signed(value as i64)),
-            None => Err(BY_ZERO),
-        },
+        // Unlike in C, the operands of a remainder are unsigned (§4.5.5). So is the result in ptxas, against the
+        // `.s64` of §4.5.6: it folds `(7 % 4) - 5 < 0` to 0.
+        "%" => a.checked_rem(b).map(Constant::Unsigned).ok_or(BY_ZERO),
         "/" if b == 0 => Err(BY_ZERO),
         "&&" => Ok(Constant::Signed((a != 0 && b != 0).into())),
         "||" => Ok(Constant::Signed((a != 0 || b != 0).into())),

@@ -4,7 +4,7 @@
 
 use super::super::error::Problem;
 use super::super::lexer::{Kind, Token};
-use super::constant::{Constant, apply, decode_literal, is_unsigned};
+use super::constant::{Constant, apply, decode_literal};
 use super::{Parsed, Parser};
 
 /// Threads of a warp on every target so far (PTX ISA §4.5.1).
@@ -37,30 +37,19 @@ impl<'a> Parser<'a> {
         let colon = self.peek();
         self.expect_symbol(":")?;
         let otherwise = self.nested(Self::constant)?;
-        let (then, otherwise) = match (then, otherwise) {
-            (Constant::F64(_), Constant::F64(_)) => (then, otherwise),
-            _ => {
-                let bits = (self.bits_of(then, colon)?, self.bits_of(otherwise, colon)?);
-                if is_unsigned(then, otherwise) {
-                    (Constant::Unsigned(bits.0), Constant::Unsigned(bits.1))
-                } else {
-                    (then, otherwise)
-                }
-            }
-        };
+        // §4.5.5 converts both to unsigned where one is; ptxas keeps the type of the one chosen.
+        if !matches!((then, otherwise), (Constant::F64(_), Constant::F64(_))) {
+            self.integer_of(then, colon)?;
+            self.integer_of(otherwise, colon)?;
+        }
         Ok(if condition != 0 { then } else { otherwise })
     }
 
     /// A constant expression with an integer value.
-    pub(super) fn integer(&mut self) -> Parsed<i128> {
-        let first = self.peek();
-        let value = self.constant()?;
-        self.integer_of(value, first)
-    }
-
     pub(super) fn integer_as<T: TryFrom<i128>>(&mut self, expected: &str) -> Parsed<T> {
         let first = self.peek();
-        let value = self.integer()?;
+        let value = self.constant()?;
+        let value = self.integer_of(value, first)?;
         T::try_from(value).map_err(|_| self.bad_value(first, format!("`{value}`"), expected))
     }
 
@@ -275,6 +264,7 @@ mod tests {
         check("0 && 1 || 1", Signed(1));
         check("0 ? 1 : 0 ? 2 : 3", Signed(3));
         check("1 ? 2 : 3", Signed(2));
+        check("0 ? 1.0 : 2.0", F64(2.0));
         check("- -3", Signed(3));
         check("!5 + !0", Signed(1));
     }
@@ -292,8 +282,10 @@ mod tests {
         check("(.s64)0xffffffffffffffff", Signed(-1));
         check("-1U", Unsigned(u64::MAX));
         check("~0", Unsigned(u64::MAX));
-        check("-1 % 16", Signed(15));
-        check("1 ? -1 : 0U", Unsigned(u64::MAX));
+        check("-1 % 16", Unsigned(15));
+        check("(7 % 4) - 5 < 0", Signed(0));
+        check("(63U != 5U) - 2 < 0", Signed(1));
+        check("1 ? -1 : 0U", Signed(-1));
         check("-9223372036854775808", Unsigned(1 << 63));
         check("(.s64)0x8000000000000000 / -1", Signed(i64::MIN));
         check("9223372036854775807 + 1", Signed(i64::MIN));
