@@ -1,4 +1,4 @@
-//! A `cust` program that knows nothing of the emulator: `NVFP4_DEVICE=emulator cargo run --example vector_add`.
+// A `cust` program that knows nothing of the emulator: `NVFP4_DEVICE=emulator cargo run --example vector_add`.
 
 use cust::prelude::*;
 use nvfp4_dual_gemm as _; // defines the driver functions that `cust` links to

@@ -8,8 +8,9 @@ use super::abi::{Handle, Out, answer, elements, put, text};
 use super::state::{Driver, Function, Module, driver, free_globals};
 use super::status::Status;
 use super::{header, report};
-use crate::isa::{self, LoadEnvironment, LoadError};
+use crate::isa::{self, LoadEnvironment, LoadError, VariableImage};
 use crate::machine::Device;
+use crate::machine::global::{ALLOCATION_ALIGNMENT, GlobalMemory};
 
 pub(super) const FUNCTIONS: &[super::Function] = functions![
     cuModuleLoad,
@@ -102,7 +103,17 @@ fn compile(device: &Device, ptx: &str) -> Result<isa::Module, (Status, String)> 
     let environment = LoadEnvironment {
         shared_base: device.properties.reserved_shared_bytes,
     };
-    decode(ptx, environment, device).map_err(|error| {
+    let mut placed = Vec::new();
+    let loaded = decode(ptx, &environment, &mut |image| {
+        let address = place(&device.memory, image)?;
+        placed.push(address);
+        Ok(address)
+    });
+    loaded.map_err(|error| {
+        for address in placed {
+            // Allocated above.
+            let _ = device.memory.free(address);
+        }
         let status = match error {
             LoadError::Syntax(_) | LoadError::Unsupported(_) => Status::INVALID_PTX,
             LoadError::Allocation { .. } => Status::OUT_OF_MEMORY,
@@ -111,7 +122,27 @@ fn compile(device: &Device, ptx: &str) -> Result<isa::Module, (Status, String)> 
     })
 }
 
-fn decode(_: &str, _: LoadEnvironment, _: &Device) -> Result<isa::Module, LoadError> {
+/// Puts a module's variable into device memory.
+fn place(memory: &GlobalMemory, image: &VariableImage) -> Result<u64, String> {
+    if image.align > ALLOCATION_ALIGNMENT {
+        return Err(format!(
+            "an alignment of {} bytes; {ALLOCATION_ALIGNMENT} are possible",
+            image.align
+        ));
+    }
+    let bytes = image.bytes.len().max(1) as u64;
+    let address = memory.allocate(bytes).map_err(|error| error.to_string())?;
+    match memory.write(address, &image.bytes) {
+        Ok(()) => Ok(address),
+        Err(fault) => Err(fault.to_string()),
+    }
+}
+
+fn decode(
+    _: &str,
+    _: &LoadEnvironment,
+    _: &mut dyn FnMut(&VariableImage) -> Result<u64, String>,
+) -> Result<isa::Module, LoadError> {
     Err(LoadError::Syntax("decoding is not there yet".to_owned()))
 }
 

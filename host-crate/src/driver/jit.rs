@@ -13,11 +13,17 @@ use cust::sys::{CUmodule, CUresult};
 
 use super::DriverError;
 use super::forward::Slot;
-use super::status::to_cu_result;
+use super::status::{self, to_cu_result};
+
+/// What [`load_module_with_log`] wants to know of the load that `cust` makes for it.
+struct Inquiry {
+    log: Vec<u8>,
+    /// The driver's own status: `cust` 0.3.2 has no name for some, `CUDA_ERROR_UNSUPPORTED_PTX_VERSION` among them.
+    code: u32,
+}
 
 thread_local! {
-    /// The buffer for the log of the calling thread's next load, while [`load_module_with_log`] runs.
-    static LOG: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+    static INQUIRY: RefCell<Option<Inquiry>> = const { RefCell::new(None) };
 }
 
 const LOG_BYTES: usize = 16 << 10;
@@ -32,15 +38,22 @@ pub fn load_module_with_log(ptx: &str) -> Result<Module, DriverError> {
         offset: error.nul_position(),
     })?;
     SLOT.find()?;
-    LOG.set(Some(vec![0; LOG_BYTES]));
+    INQUIRY.set(Some(Inquiry {
+        log: vec![0; LOG_BYTES],
+        code: status::SUCCESS,
+    }));
     let module = Module::from_ptx_cstr(&ptx, &[]);
-    let log = LOG.take().unwrap_or_default();
-    module.map_err(|error| {
-        let log = CStr::from_bytes_until_nul(&log).unwrap_or_default();
-        DriverError::Load {
-            code: error as u32,
-            log: log.to_string_lossy().into_owned(),
+    let inquiry = INQUIRY.take();
+    module.map_err(|error| match inquiry {
+        Some(Inquiry { log, code }) if code != status::SUCCESS => {
+            let log = CStr::from_bytes_until_nul(&log).unwrap_or_default();
+            DriverError::Load {
+                code,
+                log: log.to_string_lossy().into_owned(),
+            }
         }
+        // The load never came through the forwarder, so some other definition of it was linked.
+        _ => DriverError::from_cust(SLOT.name(), error),
     })
 }
 
@@ -75,8 +88,8 @@ unsafe extern "C" fn cuModuleLoadDataEx(
         Ok(address) => unsafe { std::mem::transmute::<*const c_void, LoadDataEx>(address) },
         Err(code) => return to_cu_result(code),
     };
-    let code = LOG.with_borrow_mut(|log| match log {
-        Some(log) if count == 0 => {
+    let code = INQUIRY.with_borrow_mut(|inquiry| match inquiry {
+        Some(Inquiry { log, code }) if count == 0 => {
             let mut options = [CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
             let mut values = [
                 log.as_mut_ptr().cast(),
@@ -84,7 +97,8 @@ unsafe extern "C" fn cuModuleLoadDataEx(
             ];
             // SAFETY: module and image as the caller promises; options and values are two elements each, and the log has the
             // size given there.
-            unsafe { load(module, image, 2, options.as_mut_ptr(), values.as_mut_ptr()) }
+            *code = unsafe { load(module, image, 2, options.as_mut_ptr(), values.as_mut_ptr()) };
+            *code
         }
         // SAFETY: the caller's promise.
         _ => unsafe { load(module, image, count, options, values) },

@@ -1,0 +1,387 @@
+//! The driver API as a C program sees it: through function pointers looked up by name.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::ptr;
+
+use ptx_emulator::driver::{Status, capture_reports, lookup, take_last_report};
+
+type Pointer = *mut c_void;
+
+/// The functions under test, with the C signatures of the driver API.
+macro_rules! driver_functions {
+    ($(fn $name:ident($($arg:ident: $ty:ty),*);)*) => {$(
+        #[allow(non_snake_case, clippy::too_many_arguments)]
+        fn $name($($arg: $ty),*) -> u32 {
+            let address = lookup(stringify!($name)).expect(stringify!($name));
+            // SAFETY: the signature of the driver API; each test passes pointers that are null or valid.
+            unsafe {
+                let function: unsafe extern "C" fn($($ty),*) -> u32 = std::mem::transmute(address);
+                function($($arg),*)
+            }
+        }
+    )*};
+}
+
+driver_functions! {
+    fn cuInit(flags: u32);
+    fn cuDeviceGetCount(count: *mut i32);
+    fn cuDeviceGetName(name: *mut c_char, length: i32, device: i32);
+    fn cuDeviceGetAttribute(value: *mut i32, attribute: i32, device: i32);
+    fn cuGetErrorName(error: u32, text: *mut *const c_char);
+    fn cuGetErrorString(error: u32, text: *mut *const c_char);
+    fn cuGetProcAddress_v2(name: *const c_char, function: *mut Pointer, version: i32, flags: u64, status: *mut u32);
+    fn cuCtxCreate_v2(context: *mut Pointer, flags: u32, device: i32);
+    fn cuCtxDestroy_v2(context: Pointer);
+    fn cuCtxSetCurrent(context: Pointer);
+    fn cuCtxSynchronize();
+    fn cuStreamCreateWithPriority(stream: *mut Pointer, flags: u32, priority: i32);
+    fn cuStreamSynchronize(stream: Pointer);
+    fn cuStreamDestroy_v2(stream: Pointer);
+    fn cuEventCreate(event: *mut Pointer, flags: u32);
+    fn cuEventRecord(event: Pointer, stream: Pointer);
+    fn cuEventElapsedTime(milliseconds: *mut f32, start: Pointer, end: Pointer);
+    fn cuEventDestroy_v2(event: Pointer);
+    fn cuMemAlloc_v2(address: *mut u64, bytes: usize);
+    fn cuMemAllocHost_v2(pointer: *mut Pointer, bytes: usize);
+    fn cuMemFree_v2(address: u64);
+    fn cuMemFreeHost(pointer: Pointer);
+    fn cuMemcpyHtoD_v2(destination: u64, source: *const c_void, bytes: usize);
+    fn cuMemcpyDtoH_v2(destination: Pointer, source: u64, bytes: usize);
+    fn cuMemcpyDtoD_v2(destination: u64, source: u64, bytes: usize);
+    fn cuMemsetD8_v2(address: u64, value: u8, count: usize);
+    fn cuMemsetD32_v2(address: u64, value: u32, count: usize);
+    fn cuModuleLoadDataEx(module: *mut Pointer, image: *const c_void, count: u32, options: *const u32, values: *mut Pointer);
+    fn cuModuleUnload(module: Pointer);
+    fn cuModuleGetFunction(function: *mut Pointer, module: Pointer, name: *const c_char);
+    fn cuFuncGetAttribute(value: *mut i32, attribute: i32, function: Pointer);
+    fn cuLaunchKernel(
+        function: Pointer, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32, block_y: u32, block_z: u32,
+        shared_bytes: u32, stream: Pointer, params: *mut Pointer, extra: *mut Pointer
+    );
+    fn cuTensorMapEncodeTiled(
+        map: *mut TensorMap, data_type: u32, rank: u32, address: u64, dims: *const u64, strides: *const u64,
+        box_dims: *const u32, element_strides: *const u32, interleave: u32, swizzle: u32, promotion: u32, fill: u32
+    );
+    fn cuGraphCreate(graph: *mut Pointer, flags: u32);
+}
+
+#[repr(C, align(64))]
+struct TensorMap([u8; 128]);
+
+const SUCCESS: u32 = Status::SUCCESS.0;
+
+/// A context of its own for one test, current on its thread.
+struct Context(Pointer);
+
+impl Context {
+    fn new() -> Self {
+        capture_reports(true);
+        assert_eq!(cuInit(0), SUCCESS);
+        let mut context = ptr::null_mut();
+        assert_eq!(cuCtxCreate_v2(&mut context, 0, 0), SUCCESS);
+        Self(context)
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        cuCtxDestroy_v2(self.0);
+    }
+}
+
+/// A value that is no handle.
+fn stray() -> Pointer {
+    ptr::without_provenance_mut(0xDEAD_BEE0)
+}
+
+fn allocate(bytes: usize) -> u64 {
+    let mut address = 0;
+    assert_eq!(cuMemAlloc_v2(&mut address, bytes), SUCCESS);
+    address
+}
+
+/// Loads PTX; the status and the error log.
+fn load(ptx: &str) -> (u32, Pointer, String) {
+    let ptx = CString::new(ptx).unwrap();
+    let mut log = [0u8; 4096];
+    let mut values: [Pointer; 2] = [
+        log.as_mut_ptr().cast(),
+        ptr::without_provenance_mut(log.len()),
+    ];
+    let mut module = ptr::null_mut();
+    let status = cuModuleLoadDataEx(
+        &mut module,
+        ptx.as_ptr().cast(),
+        2,
+        [5, 6].as_ptr(),
+        values.as_mut_ptr(),
+    );
+    let log = CStr::from_bytes_until_nul(&log).unwrap();
+    // The size slot returns the bytes written, NUL included.
+    assert_eq!(values[1].addr(), log.count_bytes() + 1);
+    (status, module, log.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn the_device_is_a_b200() {
+    let _context = Context::new();
+    let mut count = 0;
+    assert_eq!(cuDeviceGetCount(&mut count), SUCCESS);
+    assert_eq!(count, 1);
+    let mut name: [c_char; 8] = [1; 8];
+    assert_eq!(cuDeviceGetName(name.as_mut_ptr(), 8, 0), SUCCESS);
+    // Cut to the buffer, and terminated.
+    assert_eq!(name.map(|c| c as u8), *b"NVIDIA \0");
+    for (attribute, expected) in [
+        (75, 10),
+        (76, 0),
+        (16, 148),
+        (97, 232_448),
+        (120, 1),
+        (127, 1),
+    ] {
+        let mut value = -1;
+        assert_eq!(cuDeviceGetAttribute(&mut value, attribute, 0), SUCCESS);
+        assert_eq!(value, expected, "attribute {attribute}");
+    }
+    let mut value = 0;
+    assert_eq!(
+        cuDeviceGetAttribute(&mut value, 75, 1),
+        Status::INVALID_DEVICE.0
+    );
+    assert_eq!(
+        cuDeviceGetAttribute(&mut value, 9999, 0),
+        Status::INVALID_VALUE.0
+    );
+}
+
+#[test]
+fn stray_handles_are_refused() {
+    let context = Context::new();
+    let handle = Status::INVALID_HANDLE.0;
+    assert_eq!(cuStreamSynchronize(stray()), handle);
+    assert_eq!(cuStreamDestroy_v2(stray()), handle);
+    assert_eq!(cuEventRecord(stray(), ptr::null_mut()), handle);
+    assert_eq!(cuEventDestroy_v2(ptr::null_mut()), handle);
+    assert_eq!(cuModuleUnload(stray()), handle);
+    let mut function = ptr::null_mut();
+    assert_eq!(
+        cuModuleGetFunction(&mut function, stray(), c"f".as_ptr()),
+        handle
+    );
+    let mut value = 0;
+    assert_eq!(cuFuncGetAttribute(&mut value, 0, stray()), handle);
+    let none = ptr::null_mut();
+    assert_eq!(
+        cuLaunchKernel(stray(), 1, 1, 1, 1, 1, 1, 0, none, none.cast(), none.cast()),
+        handle
+    );
+    // A handle of another kind is as wrong.
+    assert_eq!(cuStreamSynchronize(context.0), handle);
+    assert_eq!(cuCtxSetCurrent(stray()), Status::INVALID_CONTEXT.0);
+    assert_eq!(cuCtxDestroy_v2(stray()), Status::INVALID_CONTEXT.0);
+}
+
+#[test]
+fn null_pointers_are_refused() {
+    let _context = Context::new();
+    let invalid = Status::INVALID_VALUE.0;
+    assert_eq!(cuDeviceGetCount(ptr::null_mut()), invalid);
+    assert_eq!(cuDeviceGetName(ptr::null_mut(), 8, 0), invalid);
+    assert_eq!(cuStreamCreateWithPriority(ptr::null_mut(), 0, 0), invalid);
+    assert_eq!(cuMemcpyHtoD_v2(allocate(4), ptr::null(), 4), invalid);
+    assert_eq!(cuMemcpyDtoH_v2(ptr::null_mut(), allocate(4), 4), invalid);
+    let mut module = ptr::null_mut();
+    let none = ptr::null_mut();
+    assert_eq!(
+        cuModuleLoadDataEx(&mut module, ptr::null(), 0, ptr::null(), none),
+        invalid
+    );
+    assert_eq!(
+        cuModuleGetFunction(&mut module, stray(), ptr::null()),
+        invalid
+    );
+    assert_eq!(cuGetErrorString(0, ptr::null_mut()), invalid);
+}
+
+#[test]
+fn a_destroyed_context_takes_its_objects_along() {
+    let (stream, address, destroyed);
+    {
+        let context = Context::new();
+        let mut made = ptr::null_mut();
+        assert_eq!(cuStreamCreateWithPriority(&mut made, 0, 0), SUCCESS);
+        (stream, address, destroyed) = (made, allocate(64), context.0);
+    }
+    assert_eq!(cuCtxSynchronize(), Status::INVALID_CONTEXT.0);
+    assert_eq!(cuCtxSetCurrent(destroyed), Status::CONTEXT_IS_DESTROYED.0);
+    assert_eq!(cuStreamDestroy_v2(stream), Status::INVALID_HANDLE.0);
+    assert_eq!(cuMemFree_v2(address), Status::INVALID_VALUE.0);
+}
+
+#[test]
+fn copies_and_fills_are_checked() {
+    let _context = Context::new();
+    let invalid = Status::INVALID_VALUE.0;
+    let (a, b) = (allocate(64), allocate(64));
+    let source: Vec<u8> = (0..64).collect();
+    let mut back = [0u8; 64];
+    assert_eq!(cuMemcpyHtoD_v2(a, source.as_ptr().cast(), 64), SUCCESS);
+    assert_eq!(cuMemcpyDtoD_v2(b, a, 64), SUCCESS);
+    assert_eq!(cuMemsetD32_v2(b + 8, 0x0403_0201, 2), SUCCESS);
+    assert_eq!(cuMemcpyDtoH_v2(back.as_mut_ptr().cast(), b, 64), SUCCESS);
+    assert_eq!(back[..8], source[..8]);
+    assert_eq!(back[8..16], [1, 2, 3, 4, 1, 2, 3, 4]);
+    assert_eq!(back[16..], source[16..]);
+
+    assert_eq!(cuMemcpyHtoD_v2(a + 1, source.as_ptr().cast(), 64), invalid);
+    assert_eq!(cuMemcpyDtoH_v2(back.as_mut_ptr().cast(), b, 65), invalid);
+    assert_eq!(cuMemcpyDtoD_v2(b, a + 60, 8), invalid);
+    assert_eq!(cuMemsetD8_v2(a, 0, 65), invalid);
+    assert_eq!(cuMemsetD8_v2(a, 0, usize::MAX), invalid);
+    assert_eq!(cuMemsetD32_v2(a + 2, 0, 1), invalid);
+    assert_eq!(cuMemcpyHtoD_v2(8, source.as_ptr().cast(), 4), invalid);
+}
+
+#[test]
+fn memory_is_freed_once_and_as_what_it_is() {
+    let _context = Context::new();
+    let invalid = Status::INVALID_VALUE.0;
+    let address = allocate(16);
+    assert_eq!(cuMemFree_v2(address + 1), invalid);
+    assert_eq!(cuMemFree_v2(address), SUCCESS);
+    assert_eq!(cuMemFree_v2(address), invalid);
+    let mut host = ptr::null_mut();
+    assert_eq!(cuMemAllocHost_v2(&mut host, 16), SUCCESS);
+    assert_eq!(cuMemFree_v2(host.addr() as u64), invalid);
+    assert_eq!(cuMemFreeHost(host), SUCCESS);
+    let mut none = 0;
+    assert_eq!(cuMemAlloc_v2(&mut none, 0), invalid);
+    assert_eq!(
+        cuMemAlloc_v2(&mut none, usize::MAX),
+        Status::OUT_OF_MEMORY.0
+    );
+}
+
+#[test]
+fn events_tell_elapsed_time() {
+    let _context = Context::new();
+    let (mut start, mut end, mut untimed) = Default::default();
+    for (event, flags) in [(&mut start, 0), (&mut end, 0), (&mut untimed, 2)] {
+        *event = ptr::null_mut();
+        assert_eq!(cuEventCreate(event, flags), SUCCESS);
+    }
+    let mut time = -1.0;
+    assert_eq!(
+        cuEventElapsedTime(&mut time, start, end),
+        Status::INVALID_HANDLE.0
+    );
+    assert_eq!(cuEventRecord(start, ptr::null_mut()), SUCCESS);
+    std::thread::sleep(std::time::Duration::from_millis(2));
+    assert_eq!(cuEventRecord(end, ptr::null_mut()), SUCCESS);
+    assert_eq!(cuEventRecord(untimed, ptr::null_mut()), SUCCESS);
+    assert_eq!(cuEventElapsedTime(&mut time, start, end), SUCCESS);
+    assert!(time >= 2.0, "{time}");
+    assert_eq!(cuEventElapsedTime(&mut time, end, start), SUCCESS);
+    assert!(time <= -2.0, "{time}");
+    assert_eq!(
+        cuEventElapsedTime(&mut time, start, untimed),
+        Status::INVALID_HANDLE.0
+    );
+}
+
+#[test]
+fn ptx_that_is_too_new_is_named_in_the_log() {
+    let _context = Context::new();
+    let (status, _, log) = load(".version 99.0\n.target sm_100a\n.address_size 64\n");
+    assert_eq!(status, Status::UNSUPPORTED_PTX_VERSION.0);
+    assert!(log.contains("99.0"), "{log}");
+    assert_eq!(take_last_report(), Some(log));
+}
+
+#[test]
+fn ptx_of_another_device_is_named_in_the_log() {
+    let _context = Context::new();
+    for target in ["sm_90a", "sm_103a", "sm_120a"] {
+        let (status, _, log) = load(&format!(".version 8.7\n.target {target}\n"));
+        assert_eq!(status, Status::NO_BINARY_FOR_GPU.0);
+        assert!(log.contains(target), "{log}");
+    }
+}
+
+#[test]
+fn machine_code_is_refused() {
+    let _context = Context::new();
+    let mut module = ptr::null_mut();
+    let none = ptr::null_mut();
+    for image in [b"\x7fELF\x02\x01\x01\0", b"\x50\xed\x55\xba\x01\0\x10\0"] {
+        let status = cuModuleLoadDataEx(&mut module, image.as_ptr().cast(), 0, ptr::null(), none);
+        assert_eq!(status, Status::NO_BINARY_FOR_GPU.0);
+    }
+    assert!(take_last_report().unwrap().contains("machine code"));
+}
+
+#[test]
+fn broken_ptx_is_refused_with_a_log() {
+    let _context = Context::new();
+    let (status, _, log) = load(".version 8.7\n.target sm_100a\n.visible .entry f( {");
+    assert_eq!(status, Status::INVALID_PTX.0);
+    assert!(!log.is_empty());
+}
+
+#[test]
+fn every_status_has_a_text() {
+    for code in (0..1000).chain([912]) {
+        let mut text = ptr::null();
+        assert_eq!(cuGetErrorString(code, &mut text), SUCCESS, "{code}");
+        // SAFETY: a C string of the driver.
+        assert!(!unsafe { CStr::from_ptr(text) }.is_empty());
+    }
+    let mut name = ptr::null();
+    assert_eq!(cuGetErrorName(702, &mut name), SUCCESS);
+    // SAFETY: a C string of the driver.
+    assert_eq!(
+        unsafe { CStr::from_ptr(name) },
+        c"CUDA_ERROR_LAUNCH_TIMEOUT"
+    );
+}
+
+#[test]
+fn functions_are_found_by_name() {
+    let mut function = ptr::null_mut();
+    let mut status = 9;
+    let found = cuGetProcAddress_v2(c"cuMemAlloc".as_ptr(), &mut function, 12000, 0, &mut status);
+    assert_eq!((found, status), (SUCCESS, 0));
+    assert_eq!(function.cast_const(), lookup("cuMemAlloc_v2").unwrap());
+    let missing = cuGetProcAddress_v2(c"cuNothing".as_ptr(), &mut function, 12000, 0, &mut status);
+    assert_eq!((missing, status, function.is_null()), (SUCCESS, 1, true));
+    assert_eq!(cuGraphCreate(&mut function, 0), Status::NOT_SUPPORTED.0);
+}
+
+#[test]
+fn tensor_maps_are_checked() {
+    let _context = Context::new();
+    let mut map = TensorMap([0; 128]);
+    let address = allocate(128 * 64);
+    let (dims, strides, ones) = ([128, 64], [128], [1, 1]);
+    let mut encode = |box_dims: [u32; 2]| {
+        cuTensorMapEncodeTiled(
+            &mut map,
+            0,
+            2,
+            address,
+            dims.as_ptr(),
+            strides.as_ptr(),
+            box_dims.as_ptr(),
+            ones.as_ptr(),
+            0,
+            3,
+            2,
+            0,
+        )
+    };
+    assert_eq!(encode([128, 64]), SUCCESS);
+    assert_eq!(encode([256, 64]), Status::INVALID_VALUE.0);
+    assert!(take_last_report().unwrap().contains("swizzle"));
+    assert_ne!(map.0, [0; 128]);
+}
