@@ -297,7 +297,7 @@ mod tests {
             quantized.matrix.view().row_major_scales().into_iter().max(),
             Some(ue4m3::MAX_CODE)
         );
-        let values: Vec<f32> = (0..64).map(|i| f32::from_bits(i)).collect();
+        let values: Vec<f32> = (0..64).map(f32::from_bits).collect();
         let tiny = quantize_with_tensor_scale(&values, shape(2, 32)).unwrap();
         assert!(tiny.tensor_scale.is_normal());
     }
