@@ -1,16 +1,186 @@
-//! Launches: checks against the device's limits, then CTAs spread over host threads.
+//! Launches: checks against the device's limits, then clusters of CTAs spread over host threads.
 
-use super::report::{FailureKind, failure};
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use super::cluster::{Cluster, Context};
+use super::global::GlobalView;
+use super::report::{FailureKind, Step, failure};
 use super::{Device, Launch, LaunchFailure, LaunchReport};
+
+/// CUDA C++ Programming Guide, "Technical Specifications per Compute Capability".
+const GRID_LIMIT: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
+const BLOCK_LIMIT: [u32; 3] = [1024, 1024, 64];
+const THREAD_LIMIT: u64 = 1024;
 
 impl Device {
     /// Runs a kernel to completion. The first CTA that fails stops all others.
     pub fn launch(&self, launch: &Launch) -> Result<LaunchReport, LaunchFailure> {
-        let what = "launches".to_owned();
-        Err(failure(
-            &launch.kernel,
-            None,
-            FailureKind::Unsupported { what },
-        ))
+        let start = Instant::now();
+        let kernel = &launch.kernel;
+        let shared_bytes = self
+            .check(launch)
+            .map_err(|kind| failure(kernel, None, kind))?;
+        let context = Context {
+            launch,
+            kernel,
+            properties: &self.properties,
+            shared_bytes,
+            stop: AtomicBool::new(false),
+        };
+        let cluster_size: u64 = launch
+            .cluster
+            .iter()
+            .map(|extent| u64::from(*extent))
+            .product();
+        let ctas: u64 = launch
+            .grid
+            .iter()
+            .map(|extent| u64::from(*extent))
+            .product();
+        let clusters = ctas / cluster_size;
+        let next = AtomicU64::new(0);
+        let outcome = Mutex::new((LaunchReport::default(), None));
+        let view = self.memory.view();
+        let worker = |view: GlobalView| {
+            let mut cluster = Cluster::new(&context, view);
+            let mut failed = None;
+            while !context.stop.load(Ordering::Relaxed) {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= clusters {
+                    break;
+                }
+                cluster.reset(index);
+                if let Err(error) = cluster.run() {
+                    context.stop.store(true, Ordering::Relaxed);
+                    failed = Some((index, error));
+                }
+            }
+            let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+            outcome.0.add(&cluster.report);
+            if let Some((index, error)) = failed
+                && error.kind != FailureKind::Stopped
+                && outcome.1.as_ref().is_none_or(|(first, _)| index < *first)
+            {
+                outcome.1 = Some((index, error));
+            }
+        };
+        let threads = thread_count(launch.options.threads, clusters);
+        if threads == 1 {
+            worker(view);
+        } else {
+            std::thread::scope(|scope| {
+                let worker = &worker;
+                for _ in 0..threads {
+                    let view = view.clone();
+                    scope.spawn(move || worker(view));
+                }
+            });
+        }
+        let (mut report, failed) = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.elapsed = start.elapsed();
+        match failed {
+            Some((_, error)) => Err(error),
+            None => Ok(report),
+        }
     }
+
+    /// Checks everything that a driver checks before it starts a grid; returns the bytes of a CTA's shared window.
+    fn check(&self, launch: &Launch) -> Step<u32> {
+        let Launch {
+            kernel,
+            grid,
+            block,
+            cluster,
+            ..
+        } = launch;
+        check_dimension("the grid", *grid, GRID_LIMIT)?;
+        check_dimension("the block", *block, BLOCK_LIMIT)?;
+        let threads = block.iter().map(|extent| u64::from(*extent)).product();
+        let directives = &kernel.directives;
+        if threads > THREAD_LIMIT {
+            return Err(FailureKind::TooManyThreads {
+                found: threads,
+                limit: THREAD_LIMIT,
+                reason: "the device's limit",
+            });
+        }
+        if let Some(required) = directives.reqntid
+            && required != *block
+        {
+            return Err(FailureKind::BlockMismatch {
+                found: *block,
+                required,
+            });
+        }
+        if let Some(most) = directives.maxntid {
+            let limit = most.iter().map(|extent| u64::from(*extent)).product();
+            if threads > limit {
+                return Err(FailureKind::TooManyThreads {
+                    found: threads,
+                    limit,
+                    reason: "the kernel's `.maxntid`",
+                });
+            }
+        }
+        if let Some(required) = directives.reqnctapercluster
+            && required != *cluster
+        {
+            return Err(FailureKind::ClusterMismatch {
+                found: *cluster,
+                required,
+            });
+        }
+        if *cluster != [1, 1, 1] {
+            return Err(FailureKind::Unsupported {
+                what: format!("launches with clusters of {cluster:?} CTAs"),
+            });
+        }
+        if launch.params.len() != kernel.param_bytes as usize {
+            return Err(FailureKind::ParameterBytes {
+                found: launch.params.len(),
+                required: kernel.param_bytes,
+            });
+        }
+        self.shared_bytes(launch)
+    }
+
+    fn shared_bytes(&self, launch: &Launch) -> Step<u32> {
+        let fixed = launch.kernel.static_shared_bytes;
+        let dynamic = launch.dynamic_shared_bytes;
+        let dynamic_end = match dynamic {
+            0 => 0,
+            _ => u64::from(launch.kernel.dynamic_shared_offset) + u64::from(dynamic),
+        };
+        let requested = dynamic_end.max(fixed.into());
+        let limit = self.properties.shared_bytes_per_block_optin;
+        if requested > u64::from(limit) {
+            return Err(FailureKind::SharedMemoryLimit {
+                requested,
+                fixed,
+                dynamic,
+                limit,
+            });
+        }
+        Ok(self.properties.reserved_shared_bytes + requested as u32)
+    }
+}
+
+fn check_dimension(what: &'static str, found: [u32; 3], limit: [u32; 3]) -> Step<()> {
+    let fits = (0..3).all(|d| (1..=limit[d]).contains(&found[d]));
+    match fits {
+        true => Ok(()),
+        false => Err(FailureKind::InvalidDimension { what, found, limit }),
+    }
+}
+
+fn thread_count(requested: usize, clusters: u64) -> usize {
+    let available = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    let wanted = match requested {
+        0 => available(),
+        threads => threads,
+    };
+    usize::try_from(clusters).map_or(wanted, |clusters| wanted.min(clusters.max(1)))
 }

@@ -1,8 +1,17 @@
 //! The machine: memories, warps, the scheduler and the asynchronous engines of one device.
 
+mod async_engine;
+mod barrier;
+mod cluster;
+mod exec;
 pub mod global;
 mod grid;
+mod mbarrier;
 pub mod report;
+mod scheduler;
+mod shared;
+mod tensor_unit;
+mod warp;
 
 use std::sync::Arc;
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -274,6 +273,10 @@ pub enum MbarrierMisuse {
     CompletedDespiteNoComplete,
     #[error("the barrier of another CTA can be arrived at, not waited for")]
     RemoteWait,
+    #[error(
+        "a token of phase {phase} in phase {current}; only the last completed phase can be tested"
+    )]
+    StaleToken { phase: u64, current: u64 },
 }
 
 /// Rules of PTX ISA §9.7.13.1.
@@ -387,7 +390,10 @@ pub enum StallReason {
         free: u32,
     },
     BulkGroup {
-        pending: u32,
+        allowed: u32,
+    },
+    InvalidatedMbarrier {
+        address: u32,
     },
 }
 
@@ -444,9 +450,16 @@ impl fmt::Display for StallReason {
                 f,
                 "waits for {columns} columns of tensor memory; {free} are free"
             ),
-            Self::BulkGroup { pending } => {
-                write!(f, "waits for bulk groups; {pending} have not completed")
+            Self::BulkGroup { allowed } => {
+                write!(
+                    f,
+                    "waits until at most {allowed} of its bulk groups are pending"
+                )
             }
+            Self::InvalidatedMbarrier { address } => write!(
+                f,
+                "waits for mbarrier {address:#x}, which was invalidated meanwhile"
+            ),
         }
     }
 }
@@ -537,7 +550,7 @@ pub(super) type Step<T> = Result<T, FailureKind>;
 
 /// Names and text of a kernel, to complete a failure.
 pub(super) fn failure(
-    kernel: &Arc<Kernel>,
+    kernel: &Kernel,
     site: Option<Box<Site>>,
     kind: FailureKind,
 ) -> LaunchFailure {

@@ -1,0 +1,386 @@
+//! Operations that were issued and have not completed: TMA and bulk copies, the tensor pipe, tensor-memory loads and
+//! stores that nobody has waited for yet.
+//!
+//! An operation takes effect when the engine hands it back, never when it is issued. What it will read and write is
+//! known at once, so two accesses that nothing orders are found when the second is issued, whatever the schedule.
+
+use std::ops::Range;
+
+use super::Asynchrony;
+use super::report::{AsyncRace, SourceLine};
+use crate::isa::ir::Kernel;
+use crate::tensor::{BlockScaledMma, TensorCopy};
+use crate::tma::TensorMap;
+
+/// The thread and line that issued an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Issuer {
+    pub cta: u32,
+    pub warp: u32,
+    pub lane: u32,
+    pub line: u32,
+}
+
+impl Issuer {
+    fn same_thread(&self, other: &Issuer) -> bool {
+        (self.cta, self.warp, self.lane) == (other.cta, other.warp, other.lane)
+    }
+}
+
+/// A byte of shared memory: CTA of the cluster and offset in its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedAddress {
+    pub cta: u32,
+    pub offset: u32,
+}
+
+/// A memory in which operations can conflict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    Shared,
+    Tensor,
+}
+
+/// Bytes of shared memory, or a rectangle of tensor memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Region {
+    memory: Memory,
+    cta: u32,
+    /// Bytes, or columns.
+    start: u32,
+    end: u32,
+    /// One bit per half (16 lanes) of a warp's partition of tensor memory.
+    partitions: u8,
+}
+
+/// All 128 lanes of tensor memory.
+pub const ALL_PARTITIONS: u8 = 0xFF;
+
+impl Region {
+    pub fn shared(cta: u32, bytes: Range<u32>) -> Self {
+        Self {
+            memory: Memory::Shared,
+            cta,
+            start: bytes.start,
+            end: bytes.end,
+            partitions: ALL_PARTITIONS,
+        }
+    }
+
+    pub fn tensor(cta: u32, columns: Range<u32>, partitions: u8) -> Self {
+        Self {
+            memory: Memory::Tensor,
+            cta,
+            start: columns.start,
+            end: columns.end,
+            partitions,
+        }
+    }
+
+    fn overlap(&self, other: &Region) -> Option<Range<u32>> {
+        let apart = self.memory != other.memory
+            || self.cta != other.cta
+            || self.partitions & other.partitions == 0;
+        let range = self.start.max(other.start)..self.end.min(other.end);
+        (!apart && !range.is_empty()).then_some(range)
+    }
+}
+
+/// What an operation reads and writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    pub reads: Vec<Region>,
+    pub writes: Vec<Region>,
+}
+
+/// What an operation does when it completes.
+#[derive(Clone, Debug)]
+pub enum Work {
+    TmaLoad {
+        map: Box<TensorMap>,
+        coordinates: Vec<i32>,
+        destination: SharedAddress,
+        barrier: SharedAddress,
+    },
+    /// Global to shared.
+    BulkLoad {
+        source: u64,
+        destination: SharedAddress,
+        bytes: u32,
+        barrier: SharedAddress,
+    },
+    /// Shared to global; `group` is the thread's bulk group, once committed.
+    BulkStore {
+        source: SharedAddress,
+        destination: u64,
+        bytes: u32,
+        group: Option<u32>,
+    },
+    TensorCopy(TensorCopy),
+    Mma(BlockScaledMma),
+    Commit {
+        barrier: SharedAddress,
+    },
+    /// `tcgen05.ld` and `.st` take effect at issue, but are in flight until their warp's `tcgen05.wait`.
+    TensorLoad,
+    TensorStore,
+}
+
+impl Work {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::TmaLoad { .. } => "TMA load",
+            Self::BulkLoad { .. } => "bulk load",
+            Self::BulkStore { .. } => "bulk store",
+            Self::TensorCopy(_) => "tcgen05.cp",
+            Self::Mma(_) => "tcgen05.mma",
+            Self::Commit { .. } => "tcgen05.commit",
+            Self::TensorLoad => "tcgen05.ld",
+            Self::TensorStore => "tcgen05.st",
+        }
+    }
+
+    fn queue(&self) -> Queue {
+        match self {
+            Self::TmaLoad { .. } | Self::BulkLoad { .. } | Self::BulkStore { .. } => {
+                Queue::Unordered
+            }
+            Self::TensorCopy(_) | Self::Mma(_) | Self::Commit { .. } => Queue::TensorPipe,
+            Self::TensorLoad | Self::TensorStore => Queue::Warp,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Queue {
+    /// Completes in any order.
+    Unordered,
+    /// Completes in issue order within its CTA.
+    TensorPipe,
+    /// Completes when its warp waits.
+    Warp,
+}
+
+/// An operation in flight.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    pub issuer: Issuer,
+    pub work: Work,
+    pub footprint: Footprint,
+}
+
+/// The operations in flight of one cluster, in issue order.
+#[derive(Debug)]
+pub struct Engine {
+    operations: Vec<Operation>,
+    policy: Asynchrony,
+    random: u64,
+}
+
+impl Engine {
+    pub fn new() -> Self {
+        Self {
+            operations: Vec::new(),
+            policy: Asynchrony::Late,
+            random: 0,
+        }
+    }
+
+    /// Forgets everything. `stream` tells clusters of one launch apart, so that each has random delays of its own.
+    pub fn reset(&mut self, policy: Asynchrony, stream: u64) {
+        self.operations.clear();
+        self.policy = policy;
+        if let Asynchrony::Random { seed } = policy {
+            self.random = seed ^ stream.wrapping_mul(0xD1B5_4A32_D192_ED03);
+        }
+    }
+
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// Puts an operation in flight, unless it conflicts with one that is.
+    pub fn issue(&mut self, kernel: &Kernel, operation: Operation) -> Result<(), Box<AsyncRace>> {
+        let pipe = (operation.work.queue() == Queue::TensorPipe).then_some(operation.issuer.cta);
+        let Footprint { reads, writes } = &operation.footprint;
+        for region in writes {
+            self.check(kernel, region, true, pipe)?;
+        }
+        for region in reads {
+            self.check(kernel, region, false, pipe)?;
+        }
+        self.operations.push(operation);
+        Ok(())
+    }
+
+    /// Checks an access against everything in flight. `pipe`: the access is made by the tensor pipe of that CTA, which
+    /// executes `tcgen05.cp`, `.mma` and `.commit` in order (PTX ISA §9.7.16.6.2), so they can't conflict.
+    pub fn check(
+        &self,
+        kernel: &Kernel,
+        region: &Region,
+        writes: bool,
+        pipe: Option<u32>,
+    ) -> Result<(), Box<AsyncRace>> {
+        for operation in &self.operations {
+            if pipe == Some(operation.issuer.cta) && operation.work.queue() == Queue::TensorPipe {
+                continue;
+            }
+            let Footprint {
+                reads: theirs_read,
+                writes: theirs_written,
+            } = &operation.footprint;
+            let written = theirs_written
+                .iter()
+                .find_map(|other| region.overlap(other).map(|overlap| (overlap, "writes")));
+            let read = || {
+                theirs_read
+                    .iter()
+                    .filter(|_| writes)
+                    .find_map(|other| region.overlap(other).map(|overlap| (overlap, "reads")))
+            };
+            if let Some((overlap, in_flight)) = written.or_else(read) {
+                return Err(Box::new(AsyncRace {
+                    space: match region.memory {
+                        Memory::Shared => "bytes of shared memory",
+                        Memory::Tensor => "columns of tensor memory",
+                    },
+                    overlap,
+                    now: if writes { "writes" } else { "reads" },
+                    in_flight,
+                    operation: operation.work.name(),
+                    issued_by_warp: operation.issuer.warp,
+                    issued_at: SourceLine::of(kernel, operation.issuer.line),
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// The operations that may complete now: every unordered one, the head of each CTA's tensor pipe, and commits of
+    /// threads that have nothing before them in the pipe: a commit tracks its own thread's operations only (PTX ISA
+    /// §9.7.16.10.11).
+    fn may_complete(&self, index: usize) -> bool {
+        let operation = &self.operations[index];
+        let before = || {
+            self.operations[..index].iter().filter(|other| {
+                other.issuer.cta == operation.issuer.cta && other.work.queue() == Queue::TensorPipe
+            })
+        };
+        match (operation.work.queue(), &operation.work) {
+            (Queue::Unordered, _) => true,
+            (Queue::Warp, _) => false,
+            (Queue::TensorPipe, Work::Commit { .. }) => {
+                !before().any(|other| other.issuer.same_thread(&operation.issuer))
+            }
+            (Queue::TensorPipe, _) => before().next().is_none(),
+        }
+    }
+
+    /// The operation to complete when nothing else can go on, or when something has to: the one that is likeliest to
+    /// show a missing wait.
+    pub fn take_forced(&mut self) -> Option<Operation> {
+        let index = match self.policy {
+            Asynchrony::Early => (0..self.operations.len()).find(|i| self.may_complete(*i)),
+            Asynchrony::Random { .. } => {
+                let eligible = (0..self.operations.len())
+                    .filter(|i| self.may_complete(*i))
+                    .count();
+                let chosen = self.next_random().checked_rem(eligible as u64)?;
+                (0..self.operations.len())
+                    .filter(|i| self.may_complete(*i))
+                    .nth(chosen as usize)
+            }
+            Asynchrony::Late => self.latest(),
+        }?;
+        Some(self.operations.remove(index))
+    }
+
+    /// Commits that overtake their pipe come first, as early releases; then copies, the youngest first, as they are
+    /// unordered; the tensor pipe last, so that its operands stay in use for as long as possible.
+    fn latest(&self) -> Option<usize> {
+        let eligible = |queue: Queue| {
+            (0..self.operations.len())
+                .filter(move |i| self.operations[*i].work.queue() == queue && self.may_complete(*i))
+        };
+        let overtaking = eligible(Queue::TensorPipe).next_back().filter(|last| {
+            self.operations[..*last].iter().any(|other| {
+                other.work.queue() == Queue::TensorPipe
+                    && other.issuer.cta == self.operations[*last].issuer.cta
+            })
+        });
+        overtaking
+            .or_else(|| eligible(Queue::Unordered).next_back())
+            .or_else(|| eligible(Queue::TensorPipe).next())
+    }
+
+    /// An operation that completes by itself after a warp's turn, if the policy wants one to.
+    pub fn take_spontaneous(&mut self) -> Option<Operation> {
+        match self.policy {
+            Asynchrony::Late => None,
+            Asynchrony::Early => self.take_forced(),
+            Asynchrony::Random { .. } => {
+                let now = !self.operations.is_empty() && self.next_random().is_multiple_of(4);
+                now.then(|| self.take_forced()).flatten()
+            }
+        }
+    }
+
+    /// `tcgen05.wait` of a warp: its loads, or its stores, are complete.
+    pub fn retire_warp(&mut self, cta: u32, warp: u32, loads: bool) {
+        self.operations.retain(|operation| {
+            let waited = match operation.work {
+                Work::TensorLoad => loads,
+                Work::TensorStore => !loads,
+                _ => false,
+            };
+            !(waited && (operation.issuer.cta, operation.issuer.warp) == (cta, warp))
+        });
+    }
+
+    /// Takes tensor-memory loads and stores out of flight whose warps are gone.
+    pub fn retire_exited(&mut self) {
+        self.operations
+            .retain(|operation| operation.work.queue() != Queue::Warp);
+    }
+
+    /// `cp.async.bulk.commit_group` of one thread.
+    pub fn commit_bulk_group(&mut self, thread: Issuer, number: u32) {
+        for operation in &mut self.operations {
+            if let Work::BulkStore { group, .. } = &mut operation.work
+                && group.is_none()
+                && operation.issuer.same_thread(&thread)
+            {
+                *group = Some(number);
+            }
+        }
+    }
+
+    /// The thread's bulk groups below `number` that have not completed.
+    pub fn pending_bulk_groups(&self, thread: Issuer, number: u32) -> u32 {
+        let mut last = None;
+        let mut pending = 0;
+        for operation in &self.operations {
+            if let Work::BulkStore {
+                group: Some(group), ..
+            } = operation.work
+                && group < number
+                && operation.issuer.same_thread(&thread)
+                && last != Some(group)
+            {
+                last = Some(group);
+                pending += 1;
+            }
+        }
+        pending
+    }
+
+    /// SplitMix64.
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,409 @@
+//! The state of a cluster of CTAs that run together: their memories, warps and operations in flight, and what happens
+//! between them.
+
+use std::ops::Range;
+use std::sync::atomic::AtomicBool;
+
+use super::async_engine::{Engine, Footprint, Issuer, Operation, Region, SharedAddress, Work};
+use super::barrier::{NamedBarriers, Reduction};
+use super::global::GlobalView;
+use super::mbarrier::{MBARRIER_BYTES, Mbarrier, Progress};
+use super::report::{FailureKind, LaunchReport, MbarrierMisuse, Step};
+use super::shared::{SharedMemory, misuse};
+use super::tensor_unit::fault;
+use super::warp::{State, Wait, Warp, lanes};
+use super::{DeviceProperties, Launch};
+use crate::isa::ir::{Kernel, Op, Space};
+use crate::isa::windows;
+use crate::tensor::TensorMemory;
+use crate::tma;
+
+/// Rank in the cluster and offset of a 32-bit shared address.
+const SHARED_OFFSET_MASK: u32 = (1 << windows::SHARED_OFFSET_BITS) - 1;
+
+/// What all CTAs of a launch share.
+#[derive(Debug)]
+pub struct Context<'l> {
+    pub launch: &'l Launch,
+    pub kernel: &'l Kernel,
+    pub properties: &'l DeviceProperties,
+    /// Bytes of a CTA's shared window, the reserved ones included.
+    pub shared_bytes: u32,
+    /// Set when a CTA failed: all others stop.
+    pub stop: AtomicBool,
+}
+
+/// One CTA.
+#[derive(Debug, Default)]
+pub struct Cta {
+    pub id: [u32; 3],
+    pub warps: Vec<Warp>,
+    pub shared: SharedMemory,
+    pub barriers: NamedBarriers,
+    pub tensor: TensorMemory,
+    /// Whether the CTA allocated tensor memory, so that the next one needs a fresh one.
+    pub tensor_in_use: bool,
+}
+
+/// CTAs that are scheduled together. A launch without clusters has one CTA in each.
+#[derive(Debug)]
+pub struct Cluster<'l> {
+    pub context: &'l Context<'l>,
+    pub ctas: Vec<Cta>,
+    pub engine: Engine,
+    pub global: GlobalView,
+    /// Warp instructions executed since the cluster started.
+    pub steps: u64,
+    pub report: LaunchReport,
+}
+
+/// Where an instruction executes.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    pub cta: usize,
+    pub warp: usize,
+    /// Index into the warp's groups.
+    pub group: usize,
+    pub line: u32,
+}
+
+impl At {
+    pub fn issuer(&self, lane: usize) -> Issuer {
+        Issuer {
+            cta: self.cta as u32,
+            warp: self.warp as u32,
+            lane: lane as u32,
+            line: self.line,
+        }
+    }
+}
+
+/// A failure of an operation that had been issued earlier.
+#[derive(Debug)]
+pub struct LateFailure {
+    pub issuer: Issuer,
+    pub kind: FailureKind,
+}
+
+impl<'l> Cluster<'l> {
+    pub fn new(context: &'l Context<'l>, global: GlobalView) -> Self {
+        let [x, y, z] = context.launch.cluster;
+        Self {
+            context,
+            ctas: (0..x * y * z).map(|_| Cta::default()).collect(),
+            engine: Engine::new(),
+            global,
+            steps: 0,
+            report: LaunchReport::default(),
+        }
+    }
+
+    /// Makes it the cluster with this index in the grid, about to start.
+    pub fn reset(&mut self, index: u64) {
+        let Launch {
+            grid,
+            block,
+            cluster,
+            options,
+            ..
+        } = self.context.launch;
+        let kernel = self.context.kernel;
+        let threads: u32 = block.iter().product();
+        let clusters = [0, 1, 2].map(|d| u64::from(grid[d] / cluster[d].max(1)).max(1));
+        let first = [
+            index % clusters[0],
+            index / clusters[0] % clusters[1],
+            index / clusters[0] / clusters[1],
+        ];
+        for (rank, cta) in self.ctas.iter_mut().enumerate() {
+            let rank = rank as u32;
+            let within = [
+                rank % cluster[0],
+                rank / cluster[0] % cluster[1],
+                rank / cluster[0] / cluster[1],
+            ];
+            cta.id = [0, 1, 2].map(|d| first[d] as u32 * cluster[d] + within[d]);
+            cta.shared.reset(
+                self.context.properties.reserved_shared_bytes,
+                self.context.shared_bytes,
+            );
+            cta.barriers.reset(threads);
+            if cta.tensor_in_use {
+                cta.tensor = TensorMemory::new();
+                cta.tensor_in_use = false;
+            }
+            let warps = threads.div_ceil(32);
+            cta.warps.resize_with(warps as usize, Warp::default);
+            for (index, warp) in cta.warps.iter_mut().enumerate() {
+                let lanes = (threads - 32 * index as u32).min(32);
+                let populated = u32::MAX >> (32 - lanes);
+                warp.reset(kernel.registers, kernel.local_bytes, populated);
+            }
+        }
+        self.engine.reset(options.asynchrony, index);
+        self.steps = 0;
+    }
+
+    /// The CTA and offset that a shared address means, by the space that the instruction names.
+    pub fn shared_address(&self, at: At, space: Space, address: u64) -> Step<SharedAddress> {
+        let bits = match space {
+            Space::Generic => {
+                let window = windows::SHARED..windows::SHARED + windows::WINDOW_BYTES;
+                if !window.contains(&address) {
+                    return Err(FailureKind::OutOfBounds {
+                        space: "shared (by generic address)",
+                        address,
+                        bytes: 1,
+                        valid: window,
+                    });
+                }
+                (address - windows::SHARED) as u32
+            }
+            _ => address as u32,
+        };
+        let rank = bits >> windows::SHARED_OFFSET_BITS;
+        if rank as usize >= self.ctas.len() {
+            return Err(FailureKind::NoSuchCta {
+                address: bits.into(),
+                rank,
+                ctas: self.ctas.len() as u32,
+            });
+        }
+        let cta = match space {
+            Space::SharedCta => at.cta as u32,
+            _ => rank,
+        };
+        Ok(SharedAddress {
+            cta,
+            offset: bits & SHARED_OFFSET_MASK,
+        })
+    }
+
+    /// Checks an ordinary access to shared memory: bounds, alignment, mbarriers, operations in flight.
+    #[inline]
+    pub fn check_shared(
+        &self,
+        address: SharedAddress,
+        bytes: u32,
+        alignment: u32,
+        writes: bool,
+    ) -> Step<()> {
+        let SharedAddress { cta, offset } = address;
+        self.ctas[cta as usize]
+            .shared
+            .check_ordinary(offset, bytes, alignment)?;
+        if !self.engine.operations().is_empty() {
+            let region = Region::shared(cta, offset..offset + bytes);
+            self.check_race(&region, writes)?;
+        }
+        Ok(())
+    }
+
+    /// An mbarrier must not be initialised where an operation in flight reads or writes.
+    pub fn check_race_of_mbarrier(&self, address: SharedAddress) -> Step<()> {
+        let SharedAddress { cta, offset } = address;
+        let bytes = offset..offset.saturating_add(MBARRIER_BYTES);
+        self.check_race(&Region::shared(cta, bytes), true)
+    }
+
+    pub fn check_race(&self, region: &Region, writes: bool) -> Step<()> {
+        self.engine
+            .check(self.context.kernel, region, writes, None)
+            .map_err(FailureKind::AsyncRace)
+    }
+
+    /// Puts an operation in flight.
+    pub fn issue(&mut self, at: At, lane: usize, work: Work, footprint: Footprint) -> Step<()> {
+        let operation = Operation {
+            issuer: at.issuer(lane),
+            work,
+            footprint,
+        };
+        self.engine
+            .issue(self.context.kernel, operation)
+            .map_err(FailureKind::AsyncRace)
+    }
+
+    /// Applies `change` to a live mbarrier and wakes its waiters if that completed a phase.
+    pub fn mbarrier(
+        &mut self,
+        address: SharedAddress,
+        change: impl FnOnce(&mut Mbarrier) -> Result<Progress, MbarrierMisuse>,
+    ) -> Step<Progress> {
+        let SharedAddress { cta, offset } = address;
+        let barrier = self.ctas[cta as usize].shared.mbarrier(offset)?;
+        let progress = change(barrier).map_err(|error| misuse(offset, error))?;
+        if progress == Progress::PhaseComplete {
+            let completed = *barrier;
+            self.wake_mbarrier(address, &completed);
+        }
+        Ok(progress)
+    }
+
+    fn wake_mbarrier(&mut self, address: SharedAddress, barrier: &Mbarrier) {
+        for warp in &mut self.ctas[address.cta as usize].warps {
+            for index in 0..warp.groups.len() {
+                if let State::Blocked(Wait::Mbarrier {
+                    offset,
+                    parity,
+                    lanes: waiting,
+                    predicate,
+                }) = warp.groups[index].state
+                    && offset == address.offset
+                    && barrier.parity_complete(parity)
+                {
+                    for lane in lanes(waiting) {
+                        warp.set(predicate, lane, 1);
+                    }
+                    warp.release(index);
+                }
+            }
+        }
+    }
+
+    /// Releases the threads that wait for a named barrier.
+    pub fn complete_barrier(&mut self, cta: usize, id: u32, reduction: Reduction) {
+        let kernel = self.context.kernel;
+        for warp in &mut self.ctas[cta].warps {
+            for index in 0..warp.groups.len() {
+                let group = warp.groups[index];
+                let State::Blocked(Wait::Barrier { id: waited } | Wait::BarrierWarp { id: waited }) =
+                    group.state
+                else {
+                    continue;
+                };
+                if waited == id {
+                    write_reduction(kernel, warp, group.pc, group.mask, reduction);
+                    warp.release(index);
+                }
+            }
+        }
+    }
+
+    /// Releases the parts of a warp that waited for its other threads at `barrier.arrive`.
+    pub fn release_barrier_warp(&mut self, cta: usize, warp: usize, id: u32) {
+        let warp = &mut self.ctas[cta].warps[warp];
+        for index in 0..warp.groups.len() {
+            if warp.groups[index].state == State::Blocked(Wait::BarrierWarp { id }) {
+                warp.release(index);
+            }
+        }
+    }
+
+    /// Follows from the exit of threads of a warp: barriers that waited for them.
+    pub fn threads_exited(&mut self, cta: usize, warp: usize) -> Step<()> {
+        let Cta {
+            barriers, warps, ..
+        } = &mut self.ctas[cta];
+        for (id, completed) in barriers.threads_exited(warp, warps)? {
+            match completed {
+                Some(reduction) => self.complete_barrier(cta, id, reduction),
+                None => self.release_barrier_warp(cta, warp, id),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets an operation take effect.
+    pub fn complete(&mut self, operation: Operation) -> Result<(), LateFailure> {
+        let Operation { issuer, work, .. } = operation;
+        self.apply(issuer, work)
+            .map_err(|kind| LateFailure { issuer, kind })
+    }
+
+    fn apply(&mut self, issuer: Issuer, work: Work) -> Step<()> {
+        match work {
+            Work::TmaLoad {
+                map,
+                coordinates,
+                destination,
+                barrier,
+            } => {
+                let window = self.ctas[destination.cta as usize].shared.window_mut();
+                let bytes =
+                    tma::load_tile(&map, &coordinates, destination.offset, &self.global, window)
+                        .map_err(|fault| FailureKind::Tma(fault.to_string()))?;
+                self.report.tma_bytes += u64::from(bytes);
+                self.complete_tx(barrier, bytes)
+            }
+            Work::BulkLoad {
+                source,
+                destination,
+                bytes,
+                barrier,
+            } => {
+                let window = self.ctas[destination.cta as usize].shared.window_mut();
+                let range = byte_range(destination.offset, bytes);
+                self.global.read(source, &mut window[range])?;
+                self.report.tma_bytes += u64::from(bytes);
+                self.complete_tx(barrier, bytes)
+            }
+            Work::BulkStore {
+                source,
+                destination,
+                bytes,
+                ..
+            } => {
+                let window = self.ctas[source.cta as usize].shared.window();
+                let range = byte_range(source.offset, bytes);
+                self.global.write(destination, &window[range])?;
+                self.report.tma_bytes += u64::from(bytes);
+                self.ctas[issuer.cta as usize].warps[issuer.warp as usize]
+                    .retry(|wait| matches!(wait, Wait::BulkGroup { .. }));
+                Ok(())
+            }
+            Work::TensorCopy(copy) => {
+                let Cta { shared, tensor, .. } = &mut self.ctas[issuer.cta as usize];
+                copy.execute(shared.window(), tensor).map_err(fault)
+            }
+            Work::Mma(mma) => {
+                self.report.mmas += 1;
+                let Cta { shared, tensor, .. } = &mut self.ctas[issuer.cta as usize];
+                mma.execute(shared.window(), tensor).map_err(fault)
+            }
+            Work::Commit { barrier } => {
+                self.mbarrier(barrier, |barrier| barrier.arrive(1))?;
+                Ok(())
+            }
+            Work::TensorLoad | Work::TensorStore => Ok(()),
+        }
+    }
+
+    fn complete_tx(&mut self, barrier: SharedAddress, bytes: u32) -> Step<()> {
+        self.mbarrier(barrier, |barrier| barrier.complete_tx(bytes))?;
+        Ok(())
+    }
+}
+
+fn byte_range(offset: u32, bytes: u32) -> Range<usize> {
+    offset as usize..(offset + bytes) as usize
+}
+
+/// Writes the result of the `barrier.red` at `pc`; other barrier instructions have none.
+pub fn write_reduction(kernel: &Kernel, warp: &mut Warp, pc: u32, mask: u32, reduction: Reduction) {
+    use crate::isa::ir::VoteMode;
+    if let Op::Barrier {
+        reduction: Some(instruction),
+        ..
+    } = &kernel.code[pc as usize].op
+    {
+        let value = match (instruction.popc, instruction.op) {
+            (true, _) => u64::from(reduction.count),
+            (false, VoteMode::All) => u64::from(reduction.all),
+            (false, _) => u64::from(reduction.any),
+        };
+        for lane in lanes(mask) {
+            warp.set(Some(instruction.dst), lane, value);
+        }
+    }
+}
+
+impl tma::GlobalRead for GlobalView {
+    fn read(&self, address: u64, out: &mut [u8]) -> Result<(), tma::GlobalReadError> {
+        GlobalView::read(self, address, out).map_err(|fault| tma::GlobalReadError {
+            address,
+            bytes: out.len(),
+            reason: fault.to_string(),
+        })
+    }
+}

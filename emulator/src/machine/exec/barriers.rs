@@ -1,0 +1,230 @@
+//! Named barriers and mbarriers.
+
+use super::{Flow, converge, uniform, unsupported};
+use crate::isa::ir::{Address, BarrierKind, MbarrierOp, MbarrierPhase, Op, Space};
+use crate::machine::async_engine::SharedAddress;
+use crate::machine::barrier::{Arrival, Arrived};
+use crate::machine::cluster::{At, Cluster, write_reduction};
+use crate::machine::mbarrier::{Progress, pending_count};
+use crate::machine::report::{FailureKind, MbarrierMisuse, Step};
+use crate::machine::shared::misuse;
+use crate::machine::warp::{Wait, lanes};
+
+/// `barrier.sync`, `.arrive` and `.red`.
+pub fn named(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<Flow> {
+    let Op::Barrier {
+        kind,
+        id,
+        threads,
+        aligned,
+        reduction,
+    } = op
+    else {
+        return Ok(Flow::Next);
+    };
+    if *aligned && let Some(wait) = converge(cluster, at, active) {
+        return Ok(Flow::Block(wait));
+    }
+    let cta = &mut cluster.ctas[at.cta];
+    let warp = &cta.warps[at.warp];
+    let id = uniform(warp, *id, active, "the barrier number")?;
+    let threads = match threads {
+        None => None,
+        Some(threads) => Some(uniform(warp, *threads, active, "the thread count")?),
+    };
+    let predicate = reduction.map(|reduction| {
+        lanes(active)
+            .filter(|lane| (warp.value(reduction.predicate, *lane) != 0) != reduction.negated)
+            .fold(0, |mask, lane| mask | 1 << lane)
+    });
+    let arrival = Arrival {
+        warp: at.warp as u32,
+        lanes: active,
+        live: warp.live,
+        threads,
+        predicate,
+    };
+    let pc = warp.groups[at.group].pc;
+    let arrived = cta.barriers.arrive(id, arrival, &cta.warps)?;
+    let id = id as u32;
+    let waits = *kind != BarrierKind::Arrive;
+    Ok(match arrived {
+        Arrived::Complete(reduction) => {
+            cluster.complete_barrier(at.cta, id, reduction);
+            let kernel = cluster.context.kernel;
+            let warp = &mut cluster.ctas[at.cta].warps[at.warp];
+            write_reduction(kernel, warp, pc, active, reduction);
+            Flow::Rejoin
+        }
+        Arrived::Pending => {
+            cluster.release_barrier_warp(at.cta, at.warp, id);
+            match waits {
+                true => Flow::Block(Wait::Barrier { id }),
+                false => Flow::Rejoin,
+            }
+        }
+        Arrived::WarpIncomplete if waits => Flow::Block(Wait::Barrier { id }),
+        Arrived::WarpIncomplete => Flow::Block(Wait::BarrierWarp { id }),
+    })
+}
+
+/// Each lane executes the mbarrier instruction on its own, in lane order.
+pub fn mbarrier(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> Step<Flow> {
+    if let MbarrierOp::Wait { .. } = op {
+        return wait(cluster, at, op, active);
+    }
+    for lane in lanes(active) {
+        let warp = &cluster.ctas[at.cta].warps[at.warp];
+        let value = |source| warp.value(source, lane);
+        let locate = |barrier: &Address, space: &Space| {
+            let address = value(barrier.base).wrapping_add_signed(barrier.offset);
+            cluster.shared_address(at, *space, address)
+        };
+        match op {
+            MbarrierOp::Init {
+                barrier,
+                count,
+                space,
+            } => {
+                let count = value(*count);
+                let address = own(at, locate(barrier, space)?)?;
+                cluster.check_race_of_mbarrier(address)?;
+                let shared = &mut cluster.ctas[at.cta].shared;
+                shared.init_mbarrier(address.offset, count)?;
+            }
+            MbarrierOp::Inval { barrier, space } => {
+                let address = own(at, locate(barrier, space)?)?;
+                let shared = &mut cluster.ctas[at.cta].shared;
+                shared.invalidate_mbarrier(address.offset)?;
+            }
+            MbarrierOp::Arrive {
+                barrier,
+                space,
+                count,
+                expect_tx,
+                drop,
+                no_complete,
+                state,
+            } => {
+                let count = count.map_or(1, value);
+                let bytes = expect_tx.map(|bytes| value(bytes) as u32);
+                let address = locate(barrier, space)?;
+                let mut token = 0;
+                let progress = cluster.mbarrier(address, |barrier| {
+                    if let Some(bytes) = bytes {
+                        barrier.expect_tx(bytes)?;
+                    }
+                    token = barrier.token();
+                    match drop {
+                        true => barrier.arrive_drop(count),
+                        false => barrier.arrive(count),
+                    }
+                })?;
+                if *no_complete && progress == Progress::PhaseComplete {
+                    return Err(misuse(
+                        address.offset,
+                        MbarrierMisuse::CompletedDespiteNoComplete,
+                    ));
+                }
+                cluster.ctas[at.cta].warps[at.warp].set(*state, lane, token);
+            }
+            MbarrierOp::ExpectTx {
+                barrier,
+                space,
+                bytes,
+            } => {
+                let bytes = value(*bytes) as u32;
+                let address = locate(barrier, space)?;
+                cluster.mbarrier(address, |barrier| {
+                    barrier.expect_tx(bytes)?;
+                    Ok(Progress::SamePhase)
+                })?;
+            }
+            MbarrierOp::CompleteTx {
+                barrier,
+                space,
+                bytes,
+            } => {
+                let bytes = value(*bytes) as u32;
+                let address = locate(barrier, space)?;
+                cluster.mbarrier(address, |barrier| barrier.complete_tx(bytes))?;
+            }
+            MbarrierOp::PendingCount { dst, state } => {
+                let count = pending_count(value(*state));
+                cluster.ctas[at.cta].warps[at.warp].set(*dst, lane, count);
+            }
+            MbarrierOp::CpAsyncArrive { .. } => {
+                return Err(unsupported("cp.async.mbarrier.arrive"));
+            }
+            MbarrierOp::Wait { .. } => {}
+        }
+    }
+    Ok(Flow::Next)
+}
+
+fn own(at: At, address: SharedAddress) -> Step<SharedAddress> {
+    match address.cta as usize == at.cta {
+        true => Ok(address),
+        false => Err(misuse(address.offset, MbarrierMisuse::RemoteWait)),
+    }
+}
+
+/// `test_wait` and `try_wait`. A `try_wait` whose lanes all wait for one phase of one barrier blocks until it completes;
+/// mixed ones return at once, as the instruction may.
+fn wait(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> Step<Flow> {
+    let MbarrierOp::Wait {
+        barrier,
+        space,
+        predicate,
+        phase,
+        potentially_blocking,
+    } = op
+    else {
+        return Ok(Flow::Next);
+    };
+    let mut blocked = None;
+    let mut same = true;
+    for lane in lanes(active) {
+        let Cluster { ctas, .. } = &*cluster;
+        let warp = &ctas[at.cta].warps[at.warp];
+        let address = warp
+            .value(barrier.base, lane)
+            .wrapping_add_signed(barrier.offset);
+        let address = own(at, cluster.shared_address(at, *space, address)?)?;
+        let operand = match phase {
+            MbarrierPhase::Token(source) | MbarrierPhase::Parity(source) => {
+                warp.value(*source, lane)
+            }
+        };
+        let state = cluster.ctas[at.cta].shared.mbarrier(address.offset)?;
+        let (complete, parity) = match phase {
+            MbarrierPhase::Token(_) => {
+                let complete = state
+                    .token_complete(operand)
+                    .map_err(|error| misuse(address.offset, error))?;
+                (complete, (state.phase & 1) as u32 ^ u32::from(complete))
+            }
+            MbarrierPhase::Parity(_) if operand > 1 => {
+                return Err(FailureKind::IllegalOperand(format!(
+                    "a phase parity of {operand}; it is 0 or 1"
+                )));
+            }
+            MbarrierPhase::Parity(_) => (state.parity_complete(operand as u32), operand as u32),
+        };
+        let waits_for = (!complete).then_some((address.offset, parity));
+        if lane as u32 == active.trailing_zeros() {
+            blocked = waits_for;
+        }
+        same &= blocked == waits_for;
+        cluster.ctas[at.cta].warps[at.warp].set(*predicate, lane, complete.into());
+    }
+    Ok(match blocked {
+        Some((offset, parity)) if same && *potentially_blocking => Flow::Block(Wait::Mbarrier {
+            offset,
+            parity,
+            lanes: active,
+            predicate: *predicate,
+        }),
+        _ => Flow::Next,
+    })
+}

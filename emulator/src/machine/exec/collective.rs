@@ -1,0 +1,197 @@
+//! Warp collectives with a member mask (PTX ISA §9.7.9.6, §9.7.13.3–11): they execute when all members are there.
+
+use super::{Flow, uniform};
+use crate::isa::ir::{Op, ReduxOp, ShuffleMode, Src, Type, VoteMode};
+use crate::machine::cluster::{At, Cluster};
+use crate::machine::report::{FailureKind, Step};
+use crate::machine::warp::{State, Wait, Warp, lanes};
+
+/// Executes the collective once its last members come; members that exited are not waited for.
+pub fn execute(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<Flow> {
+    let warp = &mut cluster.ctas[at.cta].warps[at.warp];
+    let members = uniform(warp, members(op), active, "the member mask")? as u32;
+    if active & !members != 0 {
+        return Err(FailureKind::NotAMember {
+            lanes: active & !members,
+            members,
+        });
+    }
+    let required = members & warp.live;
+    if active == required {
+        apply(warp, op, active)?;
+        return Ok(Flow::Next);
+    }
+    let pc = warp.groups[at.group].pc;
+    let is_there = |index: usize, warp: &Warp| match warp.groups[index].state {
+        State::Blocked(Wait::Collective { lanes, members: m })
+            if index != at.group && warp.groups[index].pc == pc && m == members =>
+        {
+            lanes
+        }
+        _ => 0,
+    };
+    let others = (0..warp.groups.len()).fold(0, |mask, index| mask | is_there(index, warp));
+    if active | others != required {
+        return Ok(Flow::Block(Wait::Collective {
+            lanes: active,
+            members,
+        }));
+    }
+    apply(warp, op, required)?;
+    for index in 0..warp.groups.len() {
+        if is_there(index, warp) != 0 {
+            warp.release(index);
+        }
+    }
+    Ok(Flow::Rejoin)
+}
+
+fn members(op: &Op) -> Src {
+    match op {
+        Op::Shuffle { members, .. }
+        | Op::Vote { members, .. }
+        | Op::Match { members, .. }
+        | Op::Redux { members, .. }
+        | Op::Elect { members, .. }
+        | Op::WarpSync { members } => *members,
+        _ => Src::Imm(0),
+    }
+}
+
+fn apply(warp: &mut Warp, op: &Op, active: u32) -> Step<()> {
+    match op {
+        Op::Shuffle { .. } => shuffle(warp, op, active),
+        Op::Vote {
+            mode,
+            dst,
+            predicate,
+            negated,
+            ..
+        } => {
+            let holds = lanes(active)
+                .filter(|lane| (warp.value(*predicate, *lane) != 0) != *negated)
+                .fold(0u32, |mask, lane| mask | 1 << lane);
+            let result = match mode {
+                VoteMode::All => (holds == active).into(),
+                VoteMode::Any => (holds != 0).into(),
+                VoteMode::Uni => (holds == active || holds == 0).into(),
+                VoteMode::Ballot => holds.into(),
+            };
+            for lane in lanes(active) {
+                warp.set(*dst, lane, result);
+            }
+            Ok(())
+        }
+        Op::Match {
+            all,
+            dst,
+            predicate,
+            value,
+            ..
+        } => {
+            let mut values = [0; 32];
+            for lane in lanes(active) {
+                values[lane] = warp.value(*value, lane);
+            }
+            for lane in lanes(active) {
+                let equal = lanes(active)
+                    .filter(|other| values[*other] == values[lane])
+                    .fold(0u32, |mask, other| mask | 1 << other);
+                let result = if *all && equal != active { 0 } else { equal };
+                warp.set(*dst, lane, result.into());
+                warp.set(*predicate, lane, (equal == active).into());
+            }
+            Ok(())
+        }
+        Op::Redux {
+            op, ty, dst, value, ..
+        } => {
+            let mut values = lanes(active).map(|lane| warp.value(*value, lane) as u32);
+            let first = values.next().unwrap_or_default();
+            let result = values.try_fold(first, |a, b| reduce(*op, *ty, a, b))?;
+            for lane in lanes(active) {
+                warp.set(*dst, lane, result.into());
+            }
+            Ok(())
+        }
+        Op::Elect {
+            leader, predicate, ..
+        } => {
+            let elected = active.trailing_zeros();
+            for lane in lanes(active) {
+                warp.set(*leader, lane, elected.into());
+                warp.set(*predicate, lane, (lane as u32 == elected).into());
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn reduce(op: ReduxOp, ty: Type, a: u32, b: u32) -> Step<u32> {
+    let signed = ty == Type::S32;
+    if ty == Type::F32 {
+        return Err(FailureKind::Unsupported {
+            what: "redux.sync.f32".to_owned(),
+        });
+    }
+    Ok(match op {
+        ReduxOp::Add => a.wrapping_add(b),
+        ReduxOp::And => a & b,
+        ReduxOp::Or => a | b,
+        ReduxOp::Xor => a ^ b,
+        ReduxOp::Min if signed => (a as i32).min(b as i32) as u32,
+        ReduxOp::Max if signed => (a as i32).max(b as i32) as u32,
+        ReduxOp::Min => a.min(b),
+        ReduxOp::Max => a.max(b),
+    })
+}
+
+/// PTX ISA §9.7.9.6. Lanes outside of the mask can't be read: the values of lanes that exited are undefined, so reading
+/// one is refused.
+fn shuffle(warp: &mut Warp, op: &Op, active: u32) -> Step<()> {
+    let Op::Shuffle {
+        mode,
+        dst,
+        in_range,
+        value,
+        lane: offset,
+        clamp,
+        ..
+    } = op
+    else {
+        return Ok(());
+    };
+    let mut values = [0; 32];
+    let mut sources = [(0, false); 32];
+    for lane in lanes(active) {
+        values[lane] = warp.value(*value, lane);
+        let b = (warp.value(*offset, lane) & 31) as i32;
+        let c = warp.value(*clamp, lane);
+        let (bound, segment) = ((c & 31) as i32, (c >> 8 & 31) as i32);
+        let own = lane as i32;
+        let first = own & segment;
+        let last = first | (bound & !segment);
+        let (source, valid) = match mode {
+            ShuffleMode::Up => (own - b, own - b >= last),
+            ShuffleMode::Down => (own + b, own + b <= last),
+            ShuffleMode::Bfly => (own ^ b, own ^ b <= last),
+            ShuffleMode::Idx => {
+                let source = first | (b & !segment);
+                (source, source <= last)
+            }
+        };
+        sources[lane] = (if valid { source as usize } else { lane }, valid);
+    }
+    for lane in lanes(active) {
+        let (source, valid) = sources[lane];
+        if active & 1 << source == 0 {
+            return Err(FailureKind::IllegalOperand(format!(
+                "lane {lane} reads lane {source}, which does not take part in the shuffle"
+            )));
+        }
+        warp.set(*dst, lane, values[source]);
+        warp.set(*in_range, lane, valid.into());
+    }
+    Ok(())
+}

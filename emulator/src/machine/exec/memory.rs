@@ -1,0 +1,458 @@
+//! Loads, stores, atomics and addresses.
+
+use std::sync::atomic::{Ordering, fence};
+
+use super::unsupported;
+use crate::isa::ir::{Address, AtomicOp, Op, Semantics, Space, Src, Type};
+use crate::isa::windows;
+use crate::machine::async_engine::SharedAddress;
+use crate::machine::cluster::{At, Cluster};
+use crate::machine::report::{FailureKind, Step};
+use crate::machine::warp::{Warp, lanes};
+use crate::tma::tensor_map::{TENSOR_MAP_ALIGNMENT, TENSOR_MAP_BYTES};
+
+/// Where an address leads.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Constant memory is part of it.
+    Global(u64),
+    Shared(SharedAddress),
+    Local(u64),
+    Param(u64),
+}
+
+/// Bytes of one element in memory.
+fn element_bytes(ty: Type) -> Step<u32> {
+    Ok(match ty {
+        Type::B8 | Type::U8 | Type::S8 => 1,
+        Type::B16 | Type::U16 | Type::S16 | Type::F16 | Type::Bf16 => 2,
+        Type::B32 | Type::U32 | Type::S32 | Type::F32 | Type::F16x2 | Type::Bf16x2 => 4,
+        Type::B64 | Type::U64 | Type::S64 | Type::F64 => 8,
+        Type::B128 => return Err(unsupported("128-bit elements")),
+        Type::Pred => return Err(unsupported("predicates in memory")),
+    })
+}
+
+fn is_signed(ty: Type) -> bool {
+    matches!(ty, Type::S8 | Type::S16 | Type::S32 | Type::S64)
+}
+
+#[inline]
+fn effective(warp: &Warp, address: &Address, lane: usize) -> u64 {
+    warp.value(address.base, lane)
+        .wrapping_add_signed(address.offset)
+}
+
+#[inline]
+fn place(cluster: &Cluster, at: At, space: Space, address: u64) -> Step<Place> {
+    Ok(match space {
+        Space::Global | Space::Const => Place::Global(address),
+        Space::SharedCta | Space::SharedCluster => {
+            Place::Shared(cluster.shared_address(at, space, address)?)
+        }
+        Space::Local => Place::Local(address),
+        Space::Param => Place::Param(address),
+        Space::Generic => match generic_window(address) {
+            Some((Space::Local, offset)) => Place::Local(offset),
+            Some((Space::Param, offset)) => Place::Param(offset),
+            Some(_) => Place::Shared(cluster.shared_address(at, space, address)?),
+            None => Place::Global(address),
+        },
+    })
+}
+
+/// The window of a generic address and the offset in it; `None` is global memory.
+fn generic_window(address: u64) -> Option<(Space, u64)> {
+    let windows = [
+        (Space::SharedCluster, windows::SHARED),
+        (Space::Local, windows::LOCAL),
+        (Space::Param, windows::PARAM),
+    ];
+    windows.into_iter().find_map(|(space, base)| {
+        let offset = address.wrapping_sub(base);
+        (offset < windows::WINDOW_BYTES).then_some((space, offset))
+    })
+}
+
+/// Checks an access to a small buffer (local or parameter memory) and returns its position.
+fn position(space: &'static str, offset: u64, bytes: u32, available: u64) -> Step<usize> {
+    let end = offset.checked_add(bytes.into());
+    if end.is_none_or(|end| end > available) {
+        return Err(FailureKind::OutOfBounds {
+            space,
+            address: offset,
+            bytes: bytes.into(),
+            valid: 0..available,
+        });
+    }
+    Ok(offset as usize)
+}
+
+fn aligned(space: &'static str, address: u64, alignment: u32) -> Step<()> {
+    match address.is_multiple_of(alignment.into()) {
+        true => Ok(()),
+        false => Err(FailureKind::Misaligned {
+            space,
+            address,
+            alignment: alignment.into(),
+        }),
+    }
+}
+
+fn element(bytes: &[u8]) -> u64 {
+    let mut value = [0; 8];
+    value[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(value)
+}
+
+/// A vector access has to be aligned to its whole size (PTX ISA §6.4.1).
+pub fn load(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
+    let Op::Load {
+        space,
+        ty,
+        register_bits,
+        dsts,
+        address,
+        semantics,
+        ..
+    } = op
+    else {
+        return Ok(());
+    };
+    let bytes = element_bytes(*ty)?;
+    let total = bytes * dsts.len() as u32;
+    let extend = is_signed(*ty).then_some((bytes * 8, *register_bits));
+    for lane in lanes(active) {
+        let warp = &cluster.ctas[at.cta].warps[at.warp];
+        let from = place(cluster, at, *space, effective(warp, address, lane))?;
+        let mut values = [0; 8];
+        let values = values
+            .get_mut(..dsts.len())
+            .ok_or_else(|| unsupported("vectors of more than 8 elements"))?;
+        match from {
+            Place::Global(address) => {
+                aligned("global", address, total)?;
+                for (index, value) in values.iter_mut().enumerate() {
+                    let step = u64::from(bytes) * index as u64;
+                    *value = cluster.global.load(address + step, bytes.into())?;
+                }
+            }
+            Place::Shared(address) => {
+                cluster.check_shared(address, total, total, false)?;
+                let shared = &cluster.ctas[address.cta as usize].shared;
+                for (index, value) in values.iter_mut().enumerate() {
+                    *value = shared.load(address.offset + bytes * index as u32, bytes);
+                }
+            }
+            Place::Local(offset) => {
+                aligned("local", offset, total)?;
+                let memory = local(warp, lane, cluster.context.kernel.local_bytes);
+                let start = position("local", offset, total, memory.len() as u64)?;
+                for (value, chunk) in values
+                    .iter_mut()
+                    .zip(memory[start..].chunks_exact(bytes as usize))
+                {
+                    *value = element(chunk);
+                }
+            }
+            Place::Param(offset) => {
+                aligned("parameter", offset, total)?;
+                let memory = &cluster.context.launch.params;
+                let start = position("parameter", offset, total, memory.len() as u64)?;
+                for (value, chunk) in values
+                    .iter_mut()
+                    .zip(memory[start..].chunks_exact(bytes as usize))
+                {
+                    *value = element(chunk);
+                }
+            }
+        }
+        let warp = &mut cluster.ctas[at.cta].warps[at.warp];
+        for (dst, value) in dsts.iter().zip(values) {
+            warp.set(*dst, lane, sign_extend(*value, extend));
+        }
+    }
+    if matches!(semantics, Semantics::Acquire) {
+        fence(Ordering::Acquire);
+    }
+    Ok(())
+}
+
+fn sign_extend(value: u64, widths: Option<(u32, u32)>) -> u64 {
+    match widths {
+        Some((from, to)) if from < to => {
+            let shift = 64 - from;
+            let extended = ((value << shift) as i64 >> shift) as u64;
+            extended & u64::MAX.checked_shr(64 - to.min(64)).unwrap_or(0)
+        }
+        _ => value,
+    }
+}
+
+fn local(warp: &Warp, lane: usize, bytes: u32) -> &[u8] {
+    &warp.local[lane * bytes as usize..][..bytes as usize]
+}
+
+pub fn store(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
+    let Op::Store {
+        space,
+        ty,
+        srcs,
+        address,
+        semantics,
+        ..
+    } = op
+    else {
+        return Ok(());
+    };
+    let bytes = element_bytes(*ty)?;
+    let total = bytes * srcs.len() as u32;
+    if matches!(semantics, Semantics::Release) {
+        fence(Ordering::Release);
+    }
+    for lane in lanes(active) {
+        let warp = &cluster.ctas[at.cta].warps[at.warp];
+        let to = place(cluster, at, *space, effective(warp, address, lane))?;
+        match to {
+            Place::Global(address) => {
+                aligned("global", address, total)?;
+                for (index, source) in srcs.iter().enumerate() {
+                    let address = address + u64::from(bytes) * index as u64;
+                    cluster
+                        .global
+                        .store(address, bytes.into(), warp.value(*source, lane))?;
+                }
+            }
+            Place::Shared(address) => {
+                cluster.check_shared(address, total, total, true)?;
+                for (index, source) in srcs.iter().enumerate() {
+                    let value = cluster.ctas[at.cta].warps[at.warp].value(*source, lane);
+                    let offset = address.offset + bytes * index as u32;
+                    let shared = &mut cluster.ctas[address.cta as usize].shared;
+                    shared.store(offset, bytes, value);
+                }
+            }
+            Place::Local(offset) => {
+                aligned("local", offset, total)?;
+                let size = cluster.context.kernel.local_bytes;
+                let start = position("local", offset, total, size.into())?;
+                let warp = &mut cluster.ctas[at.cta].warps[at.warp];
+                for (index, source) in srcs.iter().enumerate() {
+                    let value = warp.value(*source, lane).to_le_bytes();
+                    let start = lane * size as usize + start + bytes as usize * index;
+                    warp.local[start..][..bytes as usize].copy_from_slice(&value[..bytes as usize]);
+                }
+            }
+            Place::Param(_) => {
+                return Err(FailureKind::IllegalOperand(
+                    "a store to the kernel's parameters, which are read-only".to_owned(),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
+    let Op::Atomic {
+        space,
+        op,
+        ty,
+        dst,
+        address,
+        a,
+        b,
+        ..
+    } = op
+    else {
+        return Ok(());
+    };
+    let bytes = element_bytes(*ty)?;
+    if matches!(ty, Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2) && *op == AtomicOp::Add {
+        return Err(unsupported("16-bit floating-point atomics"));
+    }
+    for lane in lanes(active) {
+        let warp = &cluster.ctas[at.cta].warps[at.warp];
+        let operand = warp.value(*a, lane);
+        let second = warp.value(b.unwrap_or(Src::Imm(0)), lane);
+        let update = |old| combine(*op, *ty, old, operand, second);
+        let old = match place(cluster, at, *space, effective(warp, address, lane))? {
+            Place::Global(address) => {
+                aligned("global", address, bytes)?;
+                cluster.global.update(address, bytes.into(), update)?
+            }
+            Place::Shared(address) => {
+                cluster.check_shared(address, bytes, bytes, true)?;
+                let shared = &mut cluster.ctas[address.cta as usize].shared;
+                let old = shared.load(address.offset, bytes);
+                shared.store(address.offset, bytes, update(old));
+                old
+            }
+            Place::Local(_) | Place::Param(_) => {
+                return Err(FailureKind::IllegalOperand(
+                    "an atomic operation on local or parameter memory".to_owned(),
+                ));
+            }
+        };
+        cluster.ctas[at.cta].warps[at.warp].set(*dst, lane, old);
+    }
+    Ok(())
+}
+
+/// The new value of an atomic (PTX ISA §9.7.13.6); the caller cuts it to the element's width.
+fn combine(op: AtomicOp, ty: Type, old: u64, a: u64, b: u64) -> u64 {
+    let narrow = |value: u64| value as u32;
+    match (op, ty) {
+        (AtomicOp::Add, Type::F32) => {
+            let sum = f32::from_bits(narrow(old)) + f32::from_bits(narrow(a));
+            sum.to_bits().into()
+        }
+        (AtomicOp::Add, Type::F64) => (f64::from_bits(old) + f64::from_bits(a)).to_bits(),
+        (AtomicOp::Add, _) => old.wrapping_add(a),
+        (AtomicOp::Min, Type::S32) => (old as i32).min(a as i32) as u64,
+        (AtomicOp::Max, Type::S32) => (old as i32).max(a as i32) as u64,
+        (AtomicOp::Min, Type::S64) => (old as i64).min(a as i64) as u64,
+        (AtomicOp::Max, Type::S64) => (old as i64).max(a as i64) as u64,
+        (AtomicOp::Min, _) => old.min(a),
+        (AtomicOp::Max, _) => old.max(a),
+        (AtomicOp::And, _) => old & a,
+        (AtomicOp::Or, _) => old | a,
+        (AtomicOp::Xor, _) => old ^ a,
+        (AtomicOp::Inc, _) if old >= a => 0,
+        (AtomicOp::Inc, _) => old + 1,
+        (AtomicOp::Dec, _) if old == 0 || old > a => a,
+        (AtomicOp::Dec, _) => old - 1,
+        (AtomicOp::Exchange, _) => a,
+        (AtomicOp::CompareAndSwap, _) if old == a => b,
+        (AtomicOp::CompareAndSwap, _) => old,
+    }
+}
+
+/// `prefetch` has no effect that a program can observe. A tensor map has to be one, though.
+pub fn prefetch(
+    cluster: &mut Cluster,
+    at: At,
+    address: &Address,
+    tensormap: bool,
+    active: u32,
+) -> Step<()> {
+    if tensormap {
+        for lane in lanes(active) {
+            let warp = &cluster.ctas[at.cta].warps[at.warp];
+            tensor_map(cluster, effective(warp, address, lane))?;
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of the tensor map at a generic address: global, constant or parameter memory (PTX ISA §9.7.9.27).
+pub fn tensor_map(cluster: &Cluster, address: u64) -> Step<[u8; TENSOR_MAP_BYTES]> {
+    aligned("tensor map", address, TENSOR_MAP_ALIGNMENT as u32)?;
+    let mut map = [0; TENSOR_MAP_BYTES];
+    match generic_window(address) {
+        None => cluster.global.read(address, &mut map)?,
+        Some((Space::Param, offset)) => {
+            let params = &cluster.context.launch.params;
+            let bytes = TENSOR_MAP_BYTES as u32;
+            let start = position("parameter", offset, bytes, params.len() as u64)?;
+            map.copy_from_slice(&params[start..][..TENSOR_MAP_BYTES]);
+        }
+        Some(_) => {
+            return Err(FailureKind::IllegalOperand(format!(
+                "a tensor map at {address:#x}, in shared or local memory"
+            )));
+        }
+    }
+    Ok(map)
+}
+
+fn window_base(space: Space) -> u64 {
+    match space {
+        Space::SharedCta | Space::SharedCluster => windows::SHARED,
+        Space::Local => windows::LOCAL,
+        Space::Param => windows::PARAM,
+        Space::Global | Space::Const | Space::Generic => 0,
+    }
+}
+
+/// `cvta`: converts an address that has to lie in the space.
+pub fn convert_address(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
+    let Op::ConvertAddress {
+        dst,
+        src,
+        space,
+        to_generic,
+        bits,
+    } = op
+    else {
+        return Ok(());
+    };
+    let base = window_base(*space);
+    let mask = if *bits == 32 {
+        u64::from(u32::MAX)
+    } else {
+        u64::MAX
+    };
+    let warp = &mut cluster.ctas[at.cta].warps[at.warp];
+    for lane in lanes(active) {
+        let address = warp.value(*src, lane);
+        let converted = match to_generic {
+            true => address.wrapping_add(base),
+            false => address.wrapping_sub(base),
+        };
+        warp.set(*dst, lane, converted & mask);
+    }
+    Ok(())
+}
+
+/// `isspacep` and `mapa`.
+pub fn query_address(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
+    for lane in lanes(active) {
+        let warp = &cluster.ctas[at.cta].warps[at.warp];
+        let (dst, value) = match op {
+            Op::IsSpace { dst, src, space } => (
+                *dst,
+                is_in_space(cluster, at, *space, warp.value(*src, lane)).into(),
+            ),
+            Op::MapShared {
+                dst,
+                address,
+                rank,
+                generic,
+            } => {
+                let rank = warp.value(*rank, lane);
+                let address = warp.value(*address, lane);
+                (*dst, map_shared(cluster, address, rank, *generic)?)
+            }
+            _ => return Ok(()),
+        };
+        cluster.ctas[at.cta].warps[at.warp].set(dst, lane, value);
+    }
+    Ok(())
+}
+
+fn is_in_space(cluster: &Cluster, at: At, space: Space, address: u64) -> bool {
+    match (space, generic_window(address)) {
+        (Space::SharedCta, Some((Space::SharedCluster, _))) => cluster
+            .shared_address(at, Space::Generic, address)
+            .is_ok_and(|shared| shared.cta as usize == at.cta),
+        (Space::Global, None) => cluster.global.check(address, 1).is_ok(),
+        (space, Some((window, _))) => space == window,
+        _ => false,
+    }
+}
+
+fn map_shared(cluster: &Cluster, address: u64, rank: u64, generic: bool) -> Step<u64> {
+    let ctas = cluster.ctas.len() as u32;
+    if rank >= u64::from(ctas) {
+        let rank = rank as u32;
+        return Err(FailureKind::NoSuchCta {
+            address,
+            rank,
+            ctas,
+        });
+    }
+    let base = if generic { windows::SHARED } else { 0 };
+    let offset = address.wrapping_sub(base) & ((1 << windows::SHARED_OFFSET_BITS) - 1);
+    Ok(base | (rank << windows::SHARED_OFFSET_BITS) | offset)
+}

@@ -1,0 +1,184 @@
+//! Execution of one instruction by one group of lanes.
+
+mod barriers;
+mod collective;
+mod copies;
+mod memory;
+mod special;
+mod tensor;
+
+use super::cluster::{At, Cluster};
+use super::report::{FailureKind, Step};
+use super::warp::{Wait, Warp, lanes};
+use crate::isa::alu;
+use crate::isa::ir::{Inst, Op, Src};
+
+/// How the group goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    Next,
+    /// The lanes of the mask go to `target`, the others to the next instruction.
+    Branch {
+        target: u32,
+    },
+    /// Every lane goes where its index says.
+    BranchIndexed,
+    Exit,
+    Block(Wait),
+    /// Ends the group's turn.
+    Yield,
+    /// Next instruction, after joining other groups of the warp that were released there.
+    Rejoin,
+}
+
+/// Executes `inst` in the lanes of `active`, which is not empty.
+pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<Flow> {
+    match &inst.op {
+        Op::Alu(op) => {
+            let warp = &mut cluster.ctas[at.cta].warps[at.warp];
+            alu::execute(op, &mut warp.registers, active);
+            return Ok(Flow::Next);
+        }
+        Op::Branch { target, .. } => return Ok(Flow::Branch { target: *target }),
+        Op::BranchIndexed { .. } => return Ok(Flow::BranchIndexed),
+        Op::Exit => return Ok(Flow::Exit),
+        Op::Trap => return Err(FailureKind::Trap),
+        Op::Nop => {}
+        Op::Load { .. } => memory::load(cluster, at, &inst.op, active)?,
+        Op::Store { .. } => memory::store(cluster, at, &inst.op, active)?,
+        Op::Atomic { .. } => memory::atomic(cluster, at, &inst.op, active)?,
+
+        Op::Pack {
+            dst,
+            parts,
+            part_bits,
+        } => {
+            let warp = warp(cluster, at);
+            let mask = low_bits(*part_bits);
+            for lane in lanes(active) {
+                let packed = parts.iter().rev().fold(0u64, |high, part| {
+                    (high << (part_bits & 63)) | (warp.value(*part, lane) & mask)
+                });
+                warp.set(*dst, lane, packed);
+            }
+        }
+        Op::Unpack {
+            dsts,
+            src,
+            part_bits,
+        } => {
+            let warp = warp(cluster, at);
+            let mask = low_bits(*part_bits);
+            for lane in lanes(active) {
+                let mut rest = warp.value(*src, lane);
+                for dst in dsts {
+                    warp.set(*dst, lane, rest & mask);
+                    rest = rest.checked_shr(*part_bits).unwrap_or(0);
+                }
+            }
+        }
+        Op::Special { dst, register } => special::read(cluster, at, *dst, *register, active),
+
+        Op::Shuffle { .. }
+        | Op::Vote { .. }
+        | Op::Match { .. }
+        | Op::Redux { .. }
+        | Op::Elect { .. }
+        | Op::WarpSync { .. } => return collective::execute(cluster, at, &inst.op, active),
+        Op::ActiveMask { dst } => {
+            let warp = warp(cluster, at);
+            for lane in lanes(active) {
+                warp.set(*dst, lane, active.into());
+            }
+        }
+
+        Op::Fence { .. } => std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst),
+        Op::Prefetch {
+            address, tensormap, ..
+        } => memory::prefetch(cluster, at, address, *tensormap, active)?,
+        Op::ConvertAddress { .. } => memory::convert_address(cluster, at, &inst.op, active)?,
+        Op::IsSpace { .. } | Op::MapShared { .. } => {
+            memory::query_address(cluster, at, &inst.op, active)?
+        }
+        Op::CreatePolicy { dst } => {
+            let warp = warp(cluster, at);
+            for lane in lanes(active) {
+                warp.set(*dst, lane, 0);
+            }
+        }
+
+        Op::Barrier { .. } => return barriers::named(cluster, at, &inst.op, active),
+        Op::ClusterBarrier { aligned, .. } => {
+            // Each cluster has one CTA, and its own arrival is all that the barrier waits for; the warps of the CTA
+            // are what is left to wait for, which needs the barrier of cluster launches.
+            if *aligned && let Some(wait) = converge(cluster, at, active) {
+                return Ok(Flow::Block(wait));
+            }
+            return Err(unsupported("barrier.cluster"));
+        }
+        Op::Mbarrier(op) => return barriers::mbarrier(cluster, at, op, active),
+
+        Op::TmaLoad(load) => copies::tma_load(cluster, at, load, active)?,
+        Op::BulkCopy(copy) => copies::bulk(cluster, at, copy, active)?,
+        Op::BulkCommitGroup => copies::commit_group(cluster, at, active),
+        Op::BulkWaitGroup { pending, read } => {
+            return Ok(copies::wait_group(cluster, at, *pending, *read, active));
+        }
+        Op::TmaStore { .. } => {
+            return Err(unsupported(
+                "tensor stores (cp.async.bulk.tensor to global memory)",
+            ));
+        }
+        Op::CpAsync { .. } | Op::CpAsyncCommitGroup | Op::CpAsyncWaitGroup { .. } => {
+            return Err(unsupported("cp.async groups"));
+        }
+
+        Op::Tcgen05(op) => return tensor::execute(cluster, at, op, active),
+
+        Op::SetMaxRegisters { registers, .. } => {
+            if let Some(wait) = converge(cluster, at, active) {
+                return Ok(Flow::Block(wait));
+            }
+            if !(24..=256).contains(registers) || !registers.is_multiple_of(8) {
+                return Err(FailureKind::IllegalOperand(format!(
+                    "setmaxnreg of {registers} registers; multiples of 8 from 24 to 256 are possible"
+                )));
+            }
+        }
+        // Launches run one after the other, so the grids that this one depends on are complete.
+        Op::GridDependency { .. } => {}
+        Op::Nanosleep { .. } => return Ok(Flow::Yield),
+    }
+    Ok(Flow::Next)
+}
+
+fn warp<'c>(cluster: &'c mut Cluster, at: At) -> &'c mut Warp {
+    &mut cluster.ctas[at.cta].warps[at.warp]
+}
+
+fn low_bits(bits: u32) -> u64 {
+    u64::MAX.checked_shr(64 - bits.min(64)).unwrap_or(0)
+}
+
+fn unsupported(what: &str) -> FailureKind {
+    FailureKind::Unsupported {
+        what: what.to_owned(),
+    }
+}
+
+/// `None` where `active` is the whole warp, exited threads aside, as `.aligned` instructions require; else what to wait
+/// for: lanes on their way to their exit, or to here, may still make it whole.
+fn converge(cluster: &Cluster, at: At, active: u32) -> Option<Wait> {
+    let live = cluster.ctas[at.cta].warps[at.warp].live;
+    (active != live).then_some(Wait::Aligned { lanes: active })
+}
+
+/// An operand that has to be the same in all lanes.
+fn uniform(warp: &Warp, source: Src, active: u32, what: &'static str) -> Step<u64> {
+    let mut values = lanes(active).map(|lane| warp.value(source, lane));
+    let first = values.next().unwrap_or_default();
+    match values.find(|value| *value != first) {
+        None => Ok(first),
+        Some(other) => Err(FailureKind::NotUniform { what, first, other }),
+    }
+}

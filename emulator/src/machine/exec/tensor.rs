@@ -1,0 +1,239 @@
+//! tcgen05 instructions (PTX ISA §9.7.16).
+
+use super::{Flow, converge, uniform, unsupported};
+use crate::isa::ir::{LANES, Tcgen05Op, TmemShape};
+use crate::machine::async_engine::{Footprint, Region, Work};
+use crate::machine::cluster::{At, Cluster};
+use crate::machine::report::Step;
+use crate::machine::tensor_unit::{self, fault};
+use crate::machine::warp::{Wait, lanes};
+use crate::tensor::{FragmentShape, TensorAddress, fragment};
+
+/// What freshly allocated columns hold: NaN, so that an accumulator that was never written shows.
+const FRESH_COLUMNS: u32 = 0xFFFF_FFFF;
+
+pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<Flow> {
+    if is_aligned(op)
+        && let Some(wait) = converge(cluster, at, active)
+    {
+        return Ok(Flow::Block(wait));
+    }
+    let cta_group = match op {
+        Tcgen05Op::Alloc { cta_group, .. }
+        | Tcgen05Op::Dealloc { cta_group, .. }
+        | Tcgen05Op::RelinquishAllocPermit { cta_group }
+        | Tcgen05Op::Copy { cta_group, .. }
+        | Tcgen05Op::Commit { cta_group, .. } => *cta_group,
+        Tcgen05Op::Mma(mma) => mma.cta_group,
+        _ => 1,
+    };
+    if cta_group != 1 {
+        return Err(unsupported("tcgen05 on CTA pairs (.cta_group::2)"));
+    }
+    match op {
+        Tcgen05Op::Alloc { .. } => return allocate(cluster, at, op, active),
+        Tcgen05Op::Dealloc {
+            address, columns, ..
+        } => {
+            let warp = &cluster.ctas[at.cta].warps[at.warp];
+            let address = uniform(warp, *address, active, "the tensor memory address")? as u32;
+            let columns = uniform(warp, *columns, active, "the number of columns")? as u32;
+            let start = address & 0xffff;
+            let region = Region::tensor(at.cta as u32, start..start.saturating_add(columns), ALL);
+            cluster.check_race(&region, true)?;
+            let cta = &mut cluster.ctas[at.cta];
+            cta.tensor.deallocate(address, columns).map_err(fault)?;
+            for warp in &mut cta.warps {
+                warp.retry(|wait| matches!(wait, Wait::TensorMemory { .. }));
+            }
+        }
+        Tcgen05Op::RelinquishAllocPermit { .. } => cluster.ctas[at.cta].tensor.relinquish(),
+        Tcgen05Op::Load { .. } => load(cluster, at, op, active)?,
+        Tcgen05Op::Store { .. } => store(cluster, at, op, active)?,
+        Tcgen05Op::WaitLoad | Tcgen05Op::WaitStore => {
+            let loads = matches!(op, Tcgen05Op::WaitLoad);
+            let (cta, warp) = (at.cta as u32, at.warp as u32);
+            cluster.engine.retire_warp(cta, warp, loads);
+        }
+        Tcgen05Op::Copy {
+            shape,
+            address,
+            descriptor,
+            ..
+        } => {
+            for lane in lanes(active) {
+                let cta = &cluster.ctas[at.cta];
+                let warp = &cta.warps[at.warp];
+                let (work, footprint) = tensor_unit::copy(
+                    cta,
+                    at.cta as u32,
+                    *shape,
+                    warp.value(*address, lane) as u32,
+                    warp.value(*descriptor, lane),
+                )?;
+                cluster.issue(at, lane, work, footprint)?;
+            }
+        }
+        Tcgen05Op::Mma(mma) => {
+            for lane in lanes(active) {
+                let cta = &cluster.ctas[at.cta];
+                let warp = &cta.warps[at.warp];
+                let (work, footprint) = tensor_unit::mma(cta, at.cta as u32, mma, warp, lane)?;
+                cluster.issue(at, lane, work, footprint)?;
+            }
+        }
+        Tcgen05Op::Commit {
+            barrier,
+            space,
+            multicast,
+            ..
+        } => {
+            if multicast.is_some() {
+                return Err(unsupported("multicast commits"));
+            }
+            for lane in lanes(active) {
+                let warp = &cluster.ctas[at.cta].warps[at.warp];
+                let address = warp
+                    .value(barrier.base, lane)
+                    .wrapping_add_signed(barrier.offset);
+                let barrier = cluster.shared_address(at, *space, address)?;
+                let shared = &mut cluster.ctas[barrier.cta as usize].shared;
+                shared.mbarrier(barrier.offset)?;
+                cluster.issue(at, lane, Work::Commit { barrier }, Footprint::default())?;
+            }
+        }
+        // Operations conflict from issue to completion whatever the fences say, and values are exchanged in program
+        // order, so there is nothing left for the fences to do.
+        Tcgen05Op::FenceBeforeThreadSync | Tcgen05Op::FenceAfterThreadSync => {}
+    }
+    Ok(Flow::Next)
+}
+
+const ALL: u8 = crate::machine::async_engine::ALL_PARTITIONS;
+
+fn is_aligned(op: &Tcgen05Op) -> bool {
+    matches!(
+        op,
+        Tcgen05Op::Alloc { .. }
+            | Tcgen05Op::Dealloc { .. }
+            | Tcgen05Op::RelinquishAllocPermit { .. }
+            | Tcgen05Op::Load { .. }
+            | Tcgen05Op::Store { .. }
+            | Tcgen05Op::WaitLoad
+            | Tcgen05Op::WaitStore
+    )
+}
+
+/// `tcgen05.alloc` writes the address to shared memory, as an ordinary store.
+fn allocate(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<Flow> {
+    let Tcgen05Op::Alloc {
+        destination,
+        space,
+        columns,
+        ..
+    } = op
+    else {
+        return Ok(Flow::Next);
+    };
+    let warp = &cluster.ctas[at.cta].warps[at.warp];
+    let columns = uniform(warp, *columns, active, "the number of columns")? as u32;
+    let base = uniform(warp, destination.base, active, "the destination")?;
+    let destination =
+        cluster.shared_address(at, *space, base.wrapping_add_signed(destination.offset))?;
+    cluster.check_shared(destination, 4, 4, true)?;
+    let cta = &mut cluster.ctas[at.cta];
+    let Some(address) = cta.tensor.allocate(columns).map_err(fault)? else {
+        return Ok(Flow::Block(Wait::TensorMemory { columns }));
+    };
+    cta.tensor_in_use = true;
+    let start = address & 0xffff;
+    cta.tensor.poison(start..start + columns, FRESH_COLUMNS);
+    let shared = &mut cluster.ctas[destination.cta as usize].shared;
+    shared.store(destination.offset, 4, address.into());
+    Ok(Flow::Next)
+}
+
+/// The values are delivered at once: a register dependency on `tcgen05.ld` is honoured without a wait. The columns are
+/// in use until `tcgen05.wait::ld`, though.
+fn load(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<()> {
+    let Tcgen05Op::Load {
+        shape,
+        repeat,
+        pack16,
+        dsts,
+        address,
+        half_split_offset,
+    } = op
+    else {
+        return Ok(());
+    };
+    let warp = &cluster.ctas[at.cta].warps[at.warp];
+    let address = uniform(warp, *address, active, "the tensor memory address")? as u32;
+    let fragment_shape =
+        FragmentShape::new(*shape, *repeat, *pack16, *half_split_offset).map_err(fault)?;
+    let region = fragment_region(at, *shape, &fragment_shape, address);
+    let mut values = [[0; LANES]; 128];
+    let values = values
+        .get_mut(..dsts.len())
+        .ok_or_else(|| unsupported("fragments of more than 128 registers"))?;
+    let cta = &mut cluster.ctas[at.cta];
+    fragment::load(&cta.tensor, fragment_shape, address, at.warp, values).map_err(fault)?;
+    for (dst, value) in dsts.iter().zip(values.iter()) {
+        if let Some(slot) = dst {
+            let slot = &mut cta.warps[at.warp].registers[*slot as usize];
+            for lane in lanes(active) {
+                slot[lane] = value[lane].into();
+            }
+        }
+    }
+    let footprint = Footprint {
+        reads: vec![region],
+        writes: Vec::new(),
+    };
+    cluster.issue(at, 0, Work::TensorLoad, footprint)
+}
+
+fn store(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<()> {
+    let Tcgen05Op::Store {
+        shape,
+        repeat,
+        unpack16,
+        srcs,
+        address,
+        half_split_offset,
+    } = op
+    else {
+        return Ok(());
+    };
+    let warp = &cluster.ctas[at.cta].warps[at.warp];
+    let address = uniform(warp, *address, active, "the tensor memory address")? as u32;
+    let fragment_shape =
+        FragmentShape::new(*shape, *repeat, *unpack16, *half_split_offset).map_err(fault)?;
+    let footprint = Footprint {
+        reads: Vec::new(),
+        writes: vec![fragment_region(at, *shape, &fragment_shape, address)],
+    };
+    let mut values = [[0; LANES]; 128];
+    let values = values
+        .get_mut(..srcs.len())
+        .ok_or_else(|| unsupported("fragments of more than 128 registers"))?;
+    for (value, source) in values.iter_mut().zip(srcs) {
+        for (lane, entry) in value.iter_mut().enumerate() {
+            *entry = warp.value(*source, lane) as u32;
+        }
+    }
+    cluster.issue(at, 0, Work::TensorStore, footprint)?;
+    let tensor = &mut cluster.ctas[at.cta].tensor;
+    fragment::store(tensor, fragment_shape, address, at.warp, values).map_err(fault)
+}
+
+/// Lanes in halves of a partition: the 16-lane shapes touch one of them.
+fn fragment_region(at: At, shape: TmemShape, fragment: &FragmentShape, address: u32) -> Region {
+    let halves = match (shape, TensorAddress::from_bits(address).lane % 32) {
+        (TmemShape::S32x32b, _) => 0b11,
+        (_, 0..16) => 0b01,
+        _ => 0b10,
+    };
+    let partition = halves << (2 * (at.warp % 4));
+    Region::tensor(at.cta as u32, fragment.columns(address), partition)
+}

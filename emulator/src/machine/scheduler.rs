@@ -1,0 +1,477 @@
+//! The scheduler of one cluster: cooperative and deterministic. Warps take turns; within a warp, so do its groups.
+
+use std::sync::atomic::Ordering;
+
+use super::cluster::{At, Cluster, LateFailure};
+use super::exec::{self, Flow};
+use super::report::{
+    FailureKind, InFlight, LaunchFailure, Site, SourceLine, StallReason, StallReport, StalledGroup,
+    Step, failure,
+};
+use super::warp::{Group, State, Wait, lanes};
+use crate::isa::ir::{Guard, Op};
+
+/// Instructions of a group's turn.
+const QUANTUM: u32 = 64;
+
+/// Instructions after which one asynchronous operation completes even if warps could go on: they may be polling for it.
+const PATIENCE: u64 = 4096;
+
+/// Turns between looks at whether another cluster failed.
+const STOP_CHECK_TURNS: u32 = 256;
+
+impl Cluster<'_> {
+    /// Runs the cluster until all its threads have exited.
+    pub fn run(&mut self) -> Result<(), LaunchFailure> {
+        let limit = self.context.launch.options.step_limit;
+        let mut last_completion = 0;
+        let mut turns = 0u32;
+        loop {
+            let mut ran = false;
+            for cta in 0..self.ctas.len() {
+                for warp in 0..self.ctas[cta].warps.len() {
+                    if !self.turn(cta, warp)? {
+                        continue;
+                    }
+                    ran = true;
+                    while let Some(operation) = self.engine.take_spontaneous() {
+                        self.complete(operation).map_err(|e| self.late(e))?;
+                    }
+                    if self.steps - last_completion >= PATIENCE {
+                        last_completion = self.steps;
+                        self.complete_one()?;
+                    }
+                }
+            }
+            turns = turns.wrapping_add(1);
+            if self.steps >= limit {
+                return Err(self.stalled(false));
+            }
+            if turns.is_multiple_of(STOP_CHECK_TURNS) && self.context.stop.load(Ordering::Relaxed) {
+                return Err(failure(self.context.kernel, None, FailureKind::Stopped));
+            }
+            if ran {
+                continue;
+            }
+            if self
+                .ctas
+                .iter()
+                .all(|cta| cta.warps.iter().all(|warp| warp.live == 0))
+            {
+                return self.finish();
+            }
+            last_completion = self.steps;
+            if !self.complete_one()? {
+                return Err(self.stalled(true));
+            }
+        }
+    }
+
+    /// Lets one operation take effect; `false` where none can.
+    fn complete_one(&mut self) -> Result<bool, LaunchFailure> {
+        match self.engine.take_forced() {
+            None => Ok(false),
+            Some(operation) => {
+                self.complete(operation).map_err(|e| self.late(e))?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// One turn of the warp's next group that can run; `false` where none can.
+    fn turn(&mut self, cta: usize, warp: usize) -> Result<bool, LaunchFailure> {
+        let state = &mut self.ctas[cta].warps[warp];
+        let count = state.groups.len();
+        let Some(group) = (0..count)
+            .map(|i| (state.turn + i) % count)
+            .find(|i| state.groups[*i].state == State::Ready)
+        else {
+            return Ok(false);
+        };
+        state.turn = group + 1;
+        self.run_group(cta, warp, group)?;
+        self.check_aligned(cta, warp)?;
+        Ok(true)
+    }
+
+    fn run_group(&mut self, cta: usize, warp: usize, group: usize) -> Result<(), LaunchFailure> {
+        let kernel = self.context.kernel;
+        let Group {
+            mut mask,
+            mut pc,
+            merge,
+            ..
+        } = self.ctas[cta].warps[warp].groups[group];
+        let merge_pc = self.ctas[cta].warps[warp].merge_pc(merge);
+        for _ in 0..QUANTUM {
+            if merge_pc == Some(pc) {
+                let state = &mut self.ctas[cta].warps[warp];
+                state.groups.remove(group);
+                state.add_group(mask, pc, merge);
+                return Ok(());
+            }
+            let Some(inst) = kernel.code.get(pc as usize) else {
+                // The text ends without `ret`, which ends the threads as well.
+                return self.exit(cta, warp, group, mask, mask, pc);
+            };
+            self.steps += 1;
+            let active = match inst.guard {
+                None => mask,
+                Some(guard) => self.guarded(cta, warp, guard, mask),
+            };
+            if active == 0 {
+                pc += 1;
+                continue;
+            }
+            let at = At {
+                cta,
+                warp,
+                group,
+                line: inst.line,
+            };
+            self.ctas[cta].warps[warp].groups[group].pc = pc;
+            let flow = exec::execute(self, at, inst, active)
+                .map_err(|kind| self.failed(at, active, kind))?;
+            match flow {
+                Flow::Next => pc += 1,
+                Flow::Branch { target } if active == mask => pc = target,
+                Flow::Branch { target } => {
+                    let parts = [(active, target), (mask & !active, pc + 1)];
+                    self.diverge(cta, warp, group, &parts);
+                    return Ok(());
+                }
+                Flow::BranchIndexed => {
+                    let parts = self
+                        .indexed_targets(at, &inst.op, active)
+                        .map_err(|kind| self.failed(at, active, kind))?;
+                    match parts[..] {
+                        [(_, target)] if active == mask => pc = target,
+                        _ => {
+                            let mut parts = parts;
+                            if active != mask {
+                                parts.push((mask & !active, pc + 1));
+                            }
+                            self.diverge(cta, warp, group, &parts);
+                            return Ok(());
+                        }
+                    }
+                }
+                Flow::Exit => return self.exit(cta, warp, group, mask, active, pc),
+                Flow::Block(wait) => {
+                    let state = &mut self.ctas[cta].warps[warp];
+                    state.groups[group] = Group {
+                        mask: active,
+                        pc,
+                        merge,
+                        state: State::Blocked(wait),
+                    };
+                    // Lanes whose guard is false don't take part in the wait.
+                    mask &= !active;
+                    if mask != 0 {
+                        state.add_group(mask, pc + 1, merge);
+                    }
+                    return Ok(());
+                }
+                Flow::Yield => {
+                    pc += 1;
+                    break;
+                }
+                Flow::Rejoin => {
+                    let state = &mut self.ctas[cta].warps[warp];
+                    state.groups[group].pc = pc + 1;
+                    state.join_groups(pc + 1);
+                    return Ok(());
+                }
+            }
+        }
+        self.ctas[cta].warps[warp].groups[group].pc = pc;
+        Ok(())
+    }
+
+    #[inline]
+    fn guarded(&self, cta: usize, warp: usize, guard: Guard, mask: u32) -> u32 {
+        let predicate = &self.ctas[cta].warps[warp].registers[guard.predicate as usize];
+        let holds = predicate
+            .iter()
+            .enumerate()
+            .fold(0u32, |bits, (lane, value)| {
+                bits | (u32::from(*value != 0) << lane)
+            });
+        mask & if guard.negated { !holds } else { holds }
+    }
+
+    /// Splits a group that branches; its parts meet again at the branch's immediate post-dominator.
+    fn diverge(&mut self, cta: usize, warp: usize, group: usize, parts: &[(u32, u32)]) {
+        let kernel = self.context.kernel;
+        let state = &mut self.ctas[cta].warps[warp];
+        let Group {
+            mask, pc, merge, ..
+        } = state.groups.remove(group);
+        let meeting_point = kernel.reconvergence.get(pc as usize).copied().flatten();
+        let merge = match meeting_point {
+            Some(at) => Some(state.open_merge(mask, at, merge)),
+            None => merge,
+        };
+        for (mask, pc) in parts {
+            state.add_group(*mask, *pc, merge);
+        }
+    }
+
+    /// Lanes of an indexed branch by target (PTX ISA §9.7.12.3).
+    fn indexed_targets(&self, at: At, op: &Op, active: u32) -> Step<Vec<(u32, u32)>> {
+        let Op::BranchIndexed { index, targets } = op else {
+            return Ok(Vec::new());
+        };
+        let warp = &self.ctas[at.cta].warps[at.warp];
+        let mut parts: Vec<(u32, u32)> = Vec::new();
+        for lane in lanes(active) {
+            let index = warp.value(*index, lane);
+            let target = usize::try_from(index)
+                .ok()
+                .and_then(|index| targets.get(index))
+                .ok_or_else(|| {
+                    FailureKind::IllegalOperand(format!(
+                        "a branch index of {index}; the list has {} targets",
+                        targets.len()
+                    ))
+                })?;
+            match parts.iter_mut().find(|(_, pc)| pc == target) {
+                Some((mask, _)) => *mask |= 1 << lane,
+                None => parts.push((1 << lane, *target)),
+            }
+        }
+        Ok(parts)
+    }
+
+    fn exit(
+        &mut self,
+        cta: usize,
+        warp: usize,
+        group: usize,
+        mask: u32,
+        exiting: u32,
+        pc: u32,
+    ) -> Result<(), LaunchFailure> {
+        let line = self.line(pc);
+        let state = &mut self.ctas[cta].warps[warp];
+        let merge = state.groups[group].merge;
+        let rest = mask & !exiting;
+        if rest == 0 {
+            state.groups.remove(group);
+        } else {
+            state.groups[group].mask = rest;
+            state.groups[group].pc = pc + 1;
+        }
+        state.exit(exiting, merge);
+        self.threads_exited(cta, warp).map_err(|kind| {
+            let at = At {
+                cta,
+                warp,
+                group,
+                line,
+            };
+            self.failed(at, exiting, kind)
+        })
+    }
+
+    /// Joins the parts of a warp that wait at one `.aligned` instruction, and fails where the rest of the warp will not
+    /// come: no lane of it can run.
+    fn check_aligned(&mut self, cta: usize, warp: usize) -> Result<(), LaunchFailure> {
+        let state = &mut self.ctas[cta].warps[warp];
+        let is_waiting =
+            |group: &Group| matches!(group.state, State::Blocked(Wait::Aligned { .. }));
+        let Some(first) = state.groups.iter().position(is_waiting) else {
+            return Ok(());
+        };
+        let Group { pc, merge, .. } = state.groups[first];
+        let there = state
+            .groups
+            .iter()
+            .filter(|group| is_waiting(group) && group.pc == pc && group.merge == merge)
+            .fold(0, |mask, group| mask | group.mask);
+        if there == state.live {
+            for group in &mut state.groups {
+                if is_waiting(group) {
+                    group.state = State::Ready;
+                }
+            }
+            state.join_groups(pc);
+            return Ok(());
+        }
+        if state.groups.iter().any(|group| group.state == State::Ready) {
+            return Ok(());
+        }
+        let missing = state.live & !there;
+        let at = At {
+            cta,
+            warp,
+            group: first,
+            line: self.line(pc),
+        };
+        let kind = FailureKind::DivergentAligned {
+            found: there,
+            missing,
+        };
+        Err(self.failed(at, there, kind))
+    }
+
+    /// All threads have exited: nothing may be left behind.
+    fn finish(&mut self) -> Result<(), LaunchFailure> {
+        let kernel = self.context.kernel;
+        self.engine.retire_exited();
+        if !self.engine.operations().is_empty() {
+            let operations = self.in_flight().iter().map(InFlight::to_string).collect();
+            let kind = FailureKind::OutstandingAtExit { operations };
+            return Err(failure(kernel, None, kind));
+        }
+        for cta in &self.ctas {
+            let columns = cta
+                .tensor
+                .allocations()
+                .iter()
+                .map(|a| a.len() as u32)
+                .sum();
+            if columns != 0 {
+                let kind = FailureKind::TensorMemoryLeak { columns };
+                return Err(failure(kernel, None, kind));
+            }
+        }
+        self.report.ctas += self.ctas.len() as u64;
+        self.report.warp_instructions += self.steps;
+        Ok(())
+    }
+
+    fn line(&self, pc: u32) -> u32 {
+        let code = &self.context.kernel.code;
+        code.get(pc as usize).map_or(0, |inst| inst.line)
+    }
+
+    fn failed(&self, at: At, lanes: u32, kind: FailureKind) -> LaunchFailure {
+        let kernel = self.context.kernel;
+        let site = Site {
+            cta: self.ctas[at.cta].id,
+            warp: at.warp as u32,
+            lanes,
+            source: SourceLine::of(kernel, at.line),
+        };
+        failure(kernel, Some(Box::new(site)), kind)
+    }
+
+    fn late(&self, failed: LateFailure) -> LaunchFailure {
+        let at = At {
+            cta: failed.issuer.cta as usize,
+            warp: failed.issuer.warp as usize,
+            group: 0,
+            line: failed.issuer.line,
+        };
+        self.failed(at, 1 << failed.issuer.lane, failed.kind)
+    }
+
+    fn in_flight(&self) -> Vec<InFlight> {
+        let kernel = self.context.kernel;
+        self.engine
+            .operations()
+            .iter()
+            .map(|operation| InFlight {
+                operation: operation.work.name(),
+                cta: self.ctas[operation.issuer.cta as usize].id,
+                warp: operation.issuer.warp,
+                source: SourceLine::of(kernel, operation.issuer.line),
+            })
+            .collect()
+    }
+
+    fn stalled(&mut self, deadlock: bool) -> LaunchFailure {
+        let mut groups = Vec::new();
+        for cta in 0..self.ctas.len() {
+            for warp in 0..self.ctas[cta].warps.len() {
+                for group in 0..self.ctas[cta].warps[warp].groups.len() {
+                    let Group {
+                        mask, pc, state, ..
+                    } = self.ctas[cta].warps[warp].groups[group];
+                    let reason = match state {
+                        State::Ready => StallReason::Running,
+                        State::Blocked(wait) => self.reason(cta, warp, wait),
+                    };
+                    groups.push(self.stalled_group(cta, warp, mask, pc, reason));
+                }
+                let at_merges: Vec<_> = self.ctas[cta].warps[warp].waiting_at_merges().collect();
+                for (mask, pc, missing) in at_merges {
+                    let reason = StallReason::Reconvergence { missing };
+                    groups.push(self.stalled_group(cta, warp, mask, pc, reason));
+                }
+            }
+        }
+        let report = Box::new(StallReport {
+            steps: self.steps,
+            deadlock,
+            groups,
+            in_flight: self.in_flight(),
+        });
+        let kind = match deadlock {
+            true => FailureKind::Deadlock(report),
+            false => FailureKind::Hang(report),
+        };
+        failure(self.context.kernel, None, kind)
+    }
+
+    fn stalled_group(
+        &self,
+        cta: usize,
+        warp: usize,
+        lanes: u32,
+        pc: u32,
+        reason: StallReason,
+    ) -> StalledGroup {
+        StalledGroup {
+            cta: self.ctas[cta].id,
+            warp: warp as u32,
+            lanes,
+            source: SourceLine::of(self.context.kernel, self.line(pc)),
+            reason,
+        }
+    }
+
+    fn reason(&mut self, cta: usize, warp: usize, wait: Wait) -> StallReason {
+        let cta = &mut self.ctas[cta];
+        let live = cta.warps[warp].live;
+        match wait {
+            Wait::Mbarrier { offset, parity, .. } => match cta.shared.mbarrier(offset) {
+                Ok(barrier) => StallReason::Mbarrier {
+                    address: offset,
+                    wanted_parity: parity,
+                    phase: barrier.phase,
+                    pending: barrier.pending,
+                    expected: barrier.expected,
+                    tx: barrier.tx,
+                },
+                Err(_) => StallReason::InvalidatedMbarrier { address: offset },
+            },
+            Wait::Barrier { id } | Wait::BarrierWarp { id } => {
+                let (arrived, expected) = cta.barriers.arrivals(id);
+                StallReason::Barrier {
+                    id,
+                    arrived,
+                    expected,
+                }
+            }
+            Wait::Collective { members, .. } => StallReason::Collective { members },
+            Wait::Aligned { lanes } => StallReason::Warp {
+                missing: live & !lanes,
+            },
+            Wait::TensorMemory { columns } => {
+                let used: u32 = cta
+                    .tensor
+                    .allocations()
+                    .iter()
+                    .map(|a| a.len() as u32)
+                    .sum();
+                StallReason::TensorMemory {
+                    columns,
+                    free: crate::tensor::memory::COLUMNS as u32 - used,
+                }
+            }
+            Wait::BulkGroup { allowed, .. } => StallReason::BulkGroup { allowed },
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Where the machine meets the tensor core: operands are gathered and checked at issue, and become work with a
+//! footprint.
+
+use std::ops::Range;
+
+use super::async_engine::{ALL_PARTITIONS, Footprint, Region, Work};
+use super::cluster::Cta;
+use super::report::{FailureKind, Step};
+use super::warp::Warp;
+use crate::isa::ir::{CopyShape, MmaOperandA, Tcgen05Mma};
+use crate::tensor::mma::OperandA;
+use crate::tensor::{BlockScaledMma, MmaError, MmaFootprint, MmaOperands, TensorCopy};
+
+/// Rows of operands start at multiples of 16 bytes (PTX ISA §9.7.16.4).
+const CHUNK_BYTES: u32 = 16;
+
+/// What a rule of the tensor core that was broken becomes.
+pub fn fault(error: impl ToString) -> FailureKind {
+    FailureKind::Tensor(error.to_string())
+}
+
+/// A `tcgen05.cp` by one thread of CTA `index`.
+pub fn copy(
+    cta: &Cta,
+    index: u32,
+    shape: CopyShape,
+    address: u32,
+    descriptor: u64,
+) -> Step<(Work, Footprint)> {
+    let copy = TensorCopy::new(shape, address, descriptor).map_err(fault)?;
+    cta.tensor
+        .check_columns("tcgen05.cp", copy.columns())
+        .map_err(fault)?;
+    let footprint = Footprint {
+        reads: vec![operand(cta, index, copy.shared_footprint())?],
+        writes: vec![Region::tensor(index, copy.columns(), ALL_PARTITIONS)],
+    };
+    Ok((Work::TensorCopy(copy), footprint))
+}
+
+/// A `tcgen05.mma` by one thread of CTA `index`.
+pub fn mma(
+    cta: &Cta,
+    index: u32,
+    instruction: &Tcgen05Mma,
+    warp: &Warp,
+    lane: usize,
+) -> Step<(Work, Footprint)> {
+    let value = |source| warp.value(source, lane);
+    let operands = MmaOperands {
+        kind: instruction.kind,
+        cta_group: instruction.cta_group,
+        d: value(instruction.d) as u32,
+        a: match instruction.a {
+            MmaOperandA::Descriptor(source) => OperandA::Descriptor(value(source)),
+            MmaOperandA::TensorMemory(source) => OperandA::TensorMemory(value(source) as u32),
+        },
+        b_descriptor: value(instruction.b_descriptor),
+        instruction_descriptor: value(instruction.instruction_descriptor) as u32,
+        scale_a: instruction.scale_a.map(|source| value(source) as u32),
+        scale_b: instruction.scale_b.map(|source| value(source) as u32),
+        scale_block: instruction.scale_block,
+        accumulate: (value(instruction.accumulate) != 0) != instruction.accumulate_negated,
+    };
+    let mma = BlockScaledMma::new(&operands).map_err(|error| match error {
+        MmaError::Unsupported { .. } => FailureKind::Unsupported {
+            what: error.to_string(),
+        },
+        _ => fault(error),
+    })?;
+    let MmaFootprint {
+        shared: [a, b],
+        scales: [scale_a, scale_b],
+        d,
+        reads_d: _,
+    } = mma.footprint();
+    let tensor = |what, columns: Range<u32>| {
+        cta.tensor
+            .check_columns(what, columns.clone())
+            .map_err(fault)?;
+        Ok::<_, FailureKind>(Region::tensor(index, columns, ALL_PARTITIONS))
+    };
+    let footprint = Footprint {
+        reads: vec![
+            operand(cta, index, a)?,
+            operand(cta, index, b)?,
+            tensor("tcgen05.mma scale factors of A", scale_a)?,
+            tensor("tcgen05.mma scale factors of B", scale_b)?,
+        ],
+        writes: vec![tensor("tcgen05.mma D", d)?],
+    };
+    Ok((Work::Mma(mma), footprint))
+}
+
+/// An operand in shared memory, which has to lie in the CTA's own part of it.
+fn operand(cta: &Cta, index: u32, bytes: Range<u32>) -> Step<Region> {
+    cta.shared
+        .check(bytes.start, bytes.len() as u32, CHUNK_BYTES)?;
+    Ok(Region::shared(index, bytes))
+}
