@@ -56,7 +56,7 @@ impl fmt::Display for DecodeError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     #[error("the PTX text has syntax errors:\n{0}")]
-    Syntax(String),
+    Syntax(#[from] crate::ptx::ParseErrors),
     #[error("the module uses what the emulator does not support:\n{}", join(.0))]
     Unsupported(Vec<DecodeError>),
     #[error("variable `{name}` of {bytes} bytes cannot be placed in device memory: {reason}")]

@@ -4,8 +4,11 @@
 //! fields. Whatever it does not know is collected and reported for the whole module at once, with line numbers.
 
 pub mod alu;
+mod control_flow;
+mod decode;
 pub mod ir;
 mod load;
 pub mod windows;
 
+pub use decode::{load, load_tree};
 pub use load::{DecodeError, LoadEnvironment, LoadError, Module, VariableImage};

@@ -1,0 +1,310 @@
+//! Loads, stores, atomics, fences and cache control (PTX ISA §9.7.9, §9.7.13).
+
+use super::super::ir::{AtomicOp, FenceKind, Op, Scope, Semantics, Space, Type};
+use super::modifiers::{Modifiers, SPACES};
+use super::operands::{bits_type, operand_count};
+use super::{Decoded, Decoder};
+use crate::ptx::ast::Operand;
+
+pub(super) const ATOMIC_OPS: &[(&str, AtomicOp)] = &[
+    ("add", AtomicOp::Add),
+    ("min", AtomicOp::Min),
+    ("max", AtomicOp::Max),
+    ("and", AtomicOp::And),
+    ("or", AtomicOp::Or),
+    ("xor", AtomicOp::Xor),
+    ("inc", AtomicOp::Inc),
+    ("dec", AtomicOp::Dec),
+    ("exch", AtomicOp::Exchange),
+    ("cas", AtomicOp::CompareAndSwap),
+];
+
+pub(super) fn type_bits(ty: Type) -> u32 {
+    match ty {
+        Type::Pred => 1,
+        Type::B8 | Type::U8 | Type::S8 => 8,
+        Type::B16 | Type::U16 | Type::S16 | Type::F16 | Type::Bf16 => 16,
+        Type::B32 | Type::U32 | Type::S32 | Type::F32 | Type::F16x2 | Type::Bf16x2 => 32,
+        Type::B64 | Type::U64 | Type::S64 | Type::F64 => 64,
+        Type::B128 => 128,
+    }
+}
+
+impl Decoder<'_> {
+    pub fn memory(&mut self, opcode: &str, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
+        match opcode {
+            // `ldu` loads from an address that is uniform in the warp: a hint.
+            "ld" | "ldu" => self.load(m, operands),
+            "st" => self.store(m, operands),
+            "atom" => self.atomic(m, operands, true),
+            "red" => self.atomic(m, operands, false),
+            "fence" => self.fence(m, operands),
+            "membar" => self.membar(m, operands),
+            _ => self.cache_control(opcode, m, operands),
+        }
+    }
+
+    /// Semantics and scope, with PTX's defaults: weak, and then no scope to speak of.
+    fn ordering(m: &mut Modifiers, default: Semantics) -> (Semantics, Scope) {
+        let semantics = m.semantics().unwrap_or(default);
+        let widest = if semantics == Semantics::Weak {
+            Scope::Cta
+        } else {
+            Scope::Sys
+        };
+        (semantics, m.scope().unwrap_or(widest))
+    }
+
+    fn vector_length(m: &mut Modifiers) -> usize {
+        m.one_of(&[("v2", 2), ("v4", 4), ("v8", 8)]).unwrap_or(1)
+    }
+
+    fn load(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
+        let space = m.space().unwrap_or(Space::Generic);
+        let (semantics, scope) = Self::ordering(m, Semantics::Weak);
+        let policy = m.cache_hints();
+        let length = Self::vector_length(m);
+        let ty = m.ir_type()?;
+        operand_count(operands, 2 + usize::from(policy), 2 + usize::from(policy))?;
+        let (address, space) = self.address_in(&operands[1], space)?;
+        let elements = self.elements(&operands[0]);
+        check_length(elements.len(), length)?;
+        let mut register_bits = type_bits(ty);
+        let mut dsts = Vec::new();
+        for element in elements {
+            let register = self.destination(element)?;
+            if let Some(register) = register {
+                if register.bits < type_bits(ty) {
+                    let (found, needed) = (register.bits, type_bits(ty));
+                    return Err(format!("found a {found}-bit register, needs {needed} bits"));
+                }
+                register_bits = register.bits;
+            }
+            dsts.push(register.map(|register| register.slot));
+        }
+        self.emit(Op::Load {
+            space,
+            ty,
+            register_bits,
+            dsts,
+            address,
+            semantics,
+            scope,
+        });
+        Ok(())
+    }
+
+    fn store(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
+        let space = m.space().unwrap_or(Space::Generic);
+        let (semantics, scope) = Self::ordering(m, Semantics::Weak);
+        let policy = m.cache_hints();
+        let length = Self::vector_length(m);
+        let ty = m.ir_type()?;
+        operand_count(operands, 2 + usize::from(policy), 2 + usize::from(policy))?;
+        let (address, space) = self.address_in(&operands[0], space)?;
+        check_length(self.elements(&operands[1]).len(), length)?;
+        let srcs = self.srcs(&operands[1], memory_operand(ty))?;
+        self.emit(Op::Store {
+            space,
+            ty,
+            srcs,
+            address,
+            semantics,
+            scope,
+        });
+        Ok(())
+    }
+
+    fn atomic(&mut self, m: &mut Modifiers, operands: &[Operand], returns: bool) -> Decoded<()> {
+        let space = m.space().unwrap_or(Space::Generic);
+        // Relaxed at GPU scope unless written otherwise (PTX ISA §9.7.13.5).
+        let semantics = m.semantics().unwrap_or(Semantics::Relaxed);
+        let scope = m.scope().unwrap_or(Scope::Gpu);
+        let op = m.require_one_of(ATOMIC_OPS)?;
+        // Half-precision additions never flush subnormals; `.noftz` only says so.
+        m.flag("noftz");
+        let policy = usize::from(m.cache_hints());
+        let ty = m.ir_type()?;
+        let values = if op == AtomicOp::CompareAndSwap { 2 } else { 1 };
+        let expected = usize::from(returns) + 1 + values + policy;
+        operand_count(operands, expected, expected)?;
+        let (dst, rest) = match returns {
+            true => (self.dst(&operands[0])?, &operands[1..]),
+            false => (None, operands),
+        };
+        let (address, space) = self.address_in(&rest[0], space)?;
+        let a = self.src(&rest[1], memory_operand(ty))?;
+        let b = match values {
+            2 => Some(self.src(&rest[2], memory_operand(ty))?),
+            _ => None,
+        };
+        check_atomic(op, ty)?;
+        self.emit(Op::Atomic {
+            space,
+            op,
+            ty,
+            dst,
+            address,
+            a,
+            b,
+            semantics,
+            scope,
+        });
+        Ok(())
+    }
+
+    fn fence(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
+        if m.flag("mbarrier_init") {
+            m.require("release")?;
+            m.require("cluster")?;
+            operand_count(operands, 0, 0)?;
+            self.emit(Op::Fence {
+                kind: FenceKind::MbarrierInit,
+                scope: Scope::Cluster,
+            });
+            return Ok(());
+        }
+        if m.flag("proxy") {
+            return self.proxy_fence(m, operands);
+        }
+        let semantics = m.semantics().unwrap_or(Semantics::AcqRel);
+        if matches!(
+            semantics,
+            Semantics::Weak | Semantics::Relaxed | Semantics::Volatile
+        ) {
+            return Err("needs `.sc`, `.acq_rel`, `.acquire` or `.release`".into());
+        }
+        // `.sync_restrict::…` narrows what is ordered; ordering everything is allowed.
+        m.take(|name| name.starts_with("sync_restrict::").then_some(()));
+        let scope = m.scope().ok_or("needs a scope")?;
+        operand_count(operands, 0, 0)?;
+        self.emit(Op::Fence {
+            kind: FenceKind::Memory,
+            scope,
+        });
+        Ok(())
+    }
+
+    fn proxy_fence(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
+        let kind = m.require_one_of(&[
+            ("alias", FenceKind::ProxyAlias),
+            ("async", FenceKind::ProxyAsync),
+            ("async::generic", FenceKind::ProxyAsync),
+            ("tensormap::generic", FenceKind::ProxyTensormap),
+        ])?;
+        // The operand is the address range that the fence is about.
+        let mut most = 0;
+        match kind {
+            FenceKind::ProxyAsync => {
+                m.one_of(SPACES);
+                m.semantics();
+                m.take(|name| name.starts_with("sync_restrict::").then_some(()));
+            }
+            FenceKind::ProxyTensormap => {
+                let acquire = m.require_one_of(&[("acquire", true), ("release", false)])?;
+                most = if acquire { 2 } else { 0 };
+            }
+            _ => {}
+        }
+        let scope = m.scope().unwrap_or(Scope::Cta);
+        operand_count(operands, most, most)?;
+        self.emit(Op::Fence { kind, scope });
+        Ok(())
+    }
+
+    fn membar(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
+        operand_count(operands, 0, 0)?;
+        if m.flag("proxy") {
+            return self.proxy_fence(m, operands);
+        }
+        let scope =
+            m.require_one_of(&[("cta", Scope::Cta), ("gl", Scope::Gpu), ("sys", Scope::Sys)])?;
+        self.emit(Op::Fence {
+            kind: FenceKind::Memory,
+            scope,
+        });
+        Ok(())
+    }
+
+    fn cache_control(
+        &mut self,
+        opcode: &str,
+        m: &mut Modifiers,
+        operands: &[Operand],
+    ) -> Decoded<()> {
+        let space = m.space().unwrap_or(Space::Generic);
+        let tensormap = opcode == "prefetch" && m.flag("tensormap");
+        if !tensormap {
+            m.one_of(&[("L1", ()), ("L2", ())]);
+            m.cache_hints();
+        }
+        let most = if matches!(opcode, "applypriority" | "discard") {
+            2
+        } else {
+            1
+        };
+        operand_count(operands, most, most)?;
+        let (address, space) = self.address_in(&operands[0], space)?;
+        self.emit(Op::Prefetch {
+            space,
+            address,
+            tensormap,
+        });
+        Ok(())
+    }
+}
+
+fn memory_operand(ty: Type) -> super::modifiers::ValueType {
+    use super::super::alu::Format;
+    use super::modifiers::ValueType;
+    match ty {
+        Type::F32 => ValueType::Float {
+            format: Format::F32,
+            packed: false,
+        },
+        Type::F64 => ValueType::Float {
+            format: Format::F64,
+            packed: false,
+        },
+        _ => bits_type(type_bits(ty)),
+    }
+}
+
+fn check_length(found: usize, needed: usize) -> Decoded<()> {
+    if found == needed {
+        Ok(())
+    } else {
+        Err(format!(
+            "found a vector of {found} elements, needs {needed}"
+        ))
+    }
+}
+
+/// The combinations of PTX ISA §9.7.13.5 and §9.7.13.7.
+fn check_atomic(op: AtomicOp, ty: Type) -> Decoded<()> {
+    use AtomicOp as A;
+    let legal = match op {
+        A::Add => matches!(
+            ty,
+            Type::U32
+                | Type::S32
+                | Type::U64
+                | Type::F16
+                | Type::F16x2
+                | Type::Bf16
+                | Type::Bf16x2
+                | Type::F32
+                | Type::F64
+        ),
+        A::Min | A::Max => matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::S64),
+        A::And | A::Or | A::Xor => matches!(ty, Type::B32 | Type::B64),
+        A::Inc | A::Dec => ty == Type::U32,
+        A::Exchange => matches!(ty, Type::B32 | Type::B64),
+        A::CompareAndSwap => matches!(ty, Type::B16 | Type::B32 | Type::B64),
+    };
+    if legal {
+        Ok(())
+    } else {
+        Err(format!("{op:?} on {ty:?} is not supported"))
+    }
+}

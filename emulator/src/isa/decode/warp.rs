@@ -1,0 +1,138 @@
+//! Collectives of a warp (PTX ISA §9.7.9.6, §9.7.13.9–14).
+
+use super::super::ir::{Op, ReduxOp, ShuffleMode, Type, VoteMode};
+use super::modifiers::Modifiers;
+use super::operands::{B32, bits_type, exactly};
+use super::{Decoded, Decoder};
+use crate::ptx::ast::Operand;
+
+impl Decoder<'_> {
+    pub fn collective(
+        &mut self,
+        opcode: &str,
+        m: &mut Modifiers,
+        operands: &[Operand],
+    ) -> Decoded<()> {
+        if opcode != "activemask" {
+            m.require("sync")?;
+        }
+        match opcode {
+            "shfl" => self.shuffle(m, operands),
+            "vote" => self.vote(m, operands),
+            "match" => self.match_sync(m, operands),
+            "redux" => self.redux(m, operands),
+            "activemask" => {
+                m.require("b32")?;
+                let [dst] = exactly(operands)?;
+                let dst = self.dst(dst)?;
+                self.emit(Op::ActiveMask { dst });
+                Ok(())
+            }
+            _ => {
+                let [dst, members] = exactly(operands)?;
+                let (leader, predicate) = self.dst_pair(dst)?;
+                let members = self.src(members, B32)?;
+                self.emit(Op::Elect {
+                    leader,
+                    predicate,
+                    members,
+                });
+                Ok(())
+            }
+        }
+    }
+
+    fn shuffle(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
+        let mode = m.require_one_of(&[
+            ("up", ShuffleMode::Up),
+            ("down", ShuffleMode::Down),
+            ("bfly", ShuffleMode::Bfly),
+            ("idx", ShuffleMode::Idx),
+        ])?;
+        m.require("b32")?;
+        let [dst, value, lane, clamp, members] = exactly(operands)?;
+        let (dst, in_range) = self.dst_pair(dst)?;
+        let value = self.src(value, B32)?;
+        let lane = self.src(lane, B32)?;
+        let clamp = self.src(clamp, B32)?;
+        let members = self.src(members, B32)?;
+        self.emit(Op::Shuffle {
+            mode,
+            dst,
+            in_range,
+            value,
+            lane,
+            clamp,
+            members,
+        });
+        Ok(())
+    }
+
+    fn vote(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
+        let mode = m.require_one_of(&[
+            ("all", VoteMode::All),
+            ("any", VoteMode::Any),
+            ("uni", VoteMode::Uni),
+            ("ballot", VoteMode::Ballot),
+        ])?;
+        m.require(if mode == VoteMode::Ballot {
+            "b32"
+        } else {
+            "pred"
+        })?;
+        let [dst, predicate, members] = exactly(operands)?;
+        let dst = self.dst(dst)?;
+        let (predicate, negated) = self.predicate(predicate)?;
+        let members = self.src(members, B32)?;
+        self.emit(Op::Vote {
+            mode,
+            dst,
+            predicate,
+            negated,
+            members,
+        });
+        Ok(())
+    }
+
+    fn match_sync(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
+        let all = m.require_one_of(&[("all", true), ("any", false)])?;
+        let ty = m.require_one_of(&[("b32", Type::B32), ("b64", Type::B64)])?;
+        let [dst, value, members] = exactly(operands)?;
+        let (dst, predicate) = self.dst_pair(dst)?;
+        let value = self.src(value, bits_type(super::memory::type_bits(ty)))?;
+        let members = self.src(members, B32)?;
+        self.emit(Op::Match {
+            all,
+            ty,
+            dst,
+            predicate,
+            value,
+            members,
+        });
+        Ok(())
+    }
+
+    fn redux(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
+        let op = m.require_one_of(&[
+            ("add", ReduxOp::Add),
+            ("min", ReduxOp::Min),
+            ("max", ReduxOp::Max),
+            ("and", ReduxOp::And),
+            ("or", ReduxOp::Or),
+            ("xor", ReduxOp::Xor),
+        ])?;
+        let ty = m.require_one_of(&[("u32", Type::U32), ("s32", Type::S32), ("b32", Type::B32)])?;
+        let [dst, value, members] = exactly(operands)?;
+        let dst = self.dst(dst)?;
+        let value = self.src(value, B32)?;
+        let members = self.src(members, B32)?;
+        self.emit(Op::Redux {
+            op,
+            ty,
+            dst,
+            value,
+            members,
+        });
+        Ok(())
+    }
+}
