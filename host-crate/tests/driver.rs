@@ -62,7 +62,6 @@ fn has_cuda() -> bool {
 }
 
 #[test]
-#[ignore = "the decoder is not merged yet"]
 fn a_cust_program_runs_on_the_emulator() {
     let (out, _) = succeed("vector_add", Some("emulator"));
     assert!(out.contains("1000 sums are right"), "{out}");

@@ -104,7 +104,7 @@ fn compile(device: &Device, ptx: &str) -> Result<isa::Module, (Status, String)> 
         shared_base: device.properties.reserved_shared_bytes,
     };
     let mut placed = Vec::new();
-    let loaded = decode(ptx, &environment, &mut |image| {
+    let loaded = isa::load(ptx, &environment, &mut |image| {
         let address = place(&device.memory, image)?;
         placed.push(address);
         Ok(address)
@@ -136,14 +136,6 @@ fn place(memory: &GlobalMemory, image: &VariableImage) -> Result<u64, String> {
         Ok(()) => Ok(address),
         Err(fault) => Err(fault.to_string()),
     }
-}
-
-fn decode(
-    _: &str,
-    _: &LoadEnvironment,
-    _: &mut dyn FnMut(&VariableImage) -> Result<u64, String>,
-) -> Result<isa::Module, LoadError> {
-    Err(LoadError::Syntax("decoding is not there yet".to_owned()))
 }
 
 /// Loads a module into the current context. The log of a failure goes to `log`, else to stderr.

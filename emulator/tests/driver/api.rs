@@ -1,126 +1,11 @@
-//! The driver API as a C program sees it: through function pointers looked up by name.
+//! Handles, contexts, memory, events, modules that are refused.
 
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, c_char};
 use std::ptr;
 
-use ptx_emulator::driver::{Status, capture_reports, lookup, take_last_report};
+use ptx_emulator::driver::{Status, lookup, take_last_report};
 
-type Pointer = *mut c_void;
-
-/// The functions under test, with the C signatures of the driver API.
-macro_rules! driver_functions {
-    ($(fn $name:ident($($arg:ident: $ty:ty),*);)*) => {$(
-        #[allow(non_snake_case, clippy::too_many_arguments)]
-        fn $name($($arg: $ty),*) -> u32 {
-            let address = lookup(stringify!($name)).expect(stringify!($name));
-            // SAFETY: the signature of the driver API; each test passes pointers that are null or valid.
-            unsafe {
-                let function: unsafe extern "C" fn($($ty),*) -> u32 = std::mem::transmute(address);
-                function($($arg),*)
-            }
-        }
-    )*};
-}
-
-driver_functions! {
-    fn cuInit(flags: u32);
-    fn cuDeviceGetCount(count: *mut i32);
-    fn cuDeviceGetName(name: *mut c_char, length: i32, device: i32);
-    fn cuDeviceGetAttribute(value: *mut i32, attribute: i32, device: i32);
-    fn cuGetErrorName(error: u32, text: *mut *const c_char);
-    fn cuGetErrorString(error: u32, text: *mut *const c_char);
-    fn cuGetProcAddress_v2(name: *const c_char, function: *mut Pointer, version: i32, flags: u64, status: *mut u32);
-    fn cuCtxCreate_v2(context: *mut Pointer, flags: u32, device: i32);
-    fn cuCtxDestroy_v2(context: Pointer);
-    fn cuCtxSetCurrent(context: Pointer);
-    fn cuCtxSynchronize();
-    fn cuStreamCreateWithPriority(stream: *mut Pointer, flags: u32, priority: i32);
-    fn cuStreamSynchronize(stream: Pointer);
-    fn cuStreamDestroy_v2(stream: Pointer);
-    fn cuEventCreate(event: *mut Pointer, flags: u32);
-    fn cuEventRecord(event: Pointer, stream: Pointer);
-    fn cuEventElapsedTime(milliseconds: *mut f32, start: Pointer, end: Pointer);
-    fn cuEventDestroy_v2(event: Pointer);
-    fn cuMemAlloc_v2(address: *mut u64, bytes: usize);
-    fn cuMemAllocHost_v2(pointer: *mut Pointer, bytes: usize);
-    fn cuMemFree_v2(address: u64);
-    fn cuMemFreeHost(pointer: Pointer);
-    fn cuMemcpyHtoD_v2(destination: u64, source: *const c_void, bytes: usize);
-    fn cuMemcpyDtoH_v2(destination: Pointer, source: u64, bytes: usize);
-    fn cuMemcpyDtoD_v2(destination: u64, source: u64, bytes: usize);
-    fn cuMemsetD8_v2(address: u64, value: u8, count: usize);
-    fn cuMemsetD32_v2(address: u64, value: u32, count: usize);
-    fn cuModuleLoadDataEx(module: *mut Pointer, image: *const c_void, count: u32, options: *const u32, values: *mut Pointer);
-    fn cuModuleUnload(module: Pointer);
-    fn cuModuleGetFunction(function: *mut Pointer, module: Pointer, name: *const c_char);
-    fn cuFuncGetAttribute(value: *mut i32, attribute: i32, function: Pointer);
-    fn cuLaunchKernel(
-        function: Pointer, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32, block_y: u32, block_z: u32,
-        shared_bytes: u32, stream: Pointer, params: *mut Pointer, extra: *mut Pointer
-    );
-    fn cuTensorMapEncodeTiled(
-        map: *mut TensorMap, data_type: u32, rank: u32, address: u64, dims: *const u64, strides: *const u64,
-        box_dims: *const u32, element_strides: *const u32, interleave: u32, swizzle: u32, promotion: u32, fill: u32
-    );
-    fn cuGraphCreate(graph: *mut Pointer, flags: u32);
-}
-
-#[repr(C, align(64))]
-struct TensorMap([u8; 128]);
-
-const SUCCESS: u32 = Status::SUCCESS.0;
-
-/// A context of its own for one test, current on its thread.
-struct Context(Pointer);
-
-impl Context {
-    fn new() -> Self {
-        capture_reports(true);
-        assert_eq!(cuInit(0), SUCCESS);
-        let mut context = ptr::null_mut();
-        assert_eq!(cuCtxCreate_v2(&mut context, 0, 0), SUCCESS);
-        Self(context)
-    }
-}
-
-impl Drop for Context {
-    fn drop(&mut self) {
-        cuCtxDestroy_v2(self.0);
-    }
-}
-
-/// A value that is no handle.
-fn stray() -> Pointer {
-    ptr::without_provenance_mut(0xDEAD_BEE0)
-}
-
-fn allocate(bytes: usize) -> u64 {
-    let mut address = 0;
-    assert_eq!(cuMemAlloc_v2(&mut address, bytes), SUCCESS);
-    address
-}
-
-/// Loads PTX; the status and the error log.
-fn load(ptx: &str) -> (u32, Pointer, String) {
-    let ptx = CString::new(ptx).unwrap();
-    let mut log = [0u8; 4096];
-    let mut values: [Pointer; 2] = [
-        log.as_mut_ptr().cast(),
-        ptr::without_provenance_mut(log.len()),
-    ];
-    let mut module = ptr::null_mut();
-    let status = cuModuleLoadDataEx(
-        &mut module,
-        ptx.as_ptr().cast(),
-        2,
-        [5, 6].as_ptr(),
-        values.as_mut_ptr(),
-    );
-    let log = CStr::from_bytes_until_nul(&log).unwrap();
-    // The size slot returns the bytes written, NUL included.
-    assert_eq!(values[1].addr(), log.count_bytes() + 1);
-    (status, module, log.to_str().unwrap().to_owned())
-}
+use super::functions::*;
 
 #[test]
 fn the_device_is_a_b200() {
@@ -340,10 +225,8 @@ fn every_status_has_a_text() {
     let mut name = ptr::null();
     assert_eq!(cuGetErrorName(702, &mut name), SUCCESS);
     // SAFETY: a C string of the driver.
-    assert_eq!(
-        unsafe { CStr::from_ptr(name) },
-        c"CUDA_ERROR_LAUNCH_TIMEOUT"
-    );
+    let name = unsafe { CStr::from_ptr(name) };
+    assert_eq!(name, c"CUDA_ERROR_LAUNCH_TIMEOUT");
 }
 
 #[test]
