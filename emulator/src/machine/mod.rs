@@ -11,6 +11,8 @@ pub mod report;
 mod scheduler;
 mod shared;
 mod tensor_unit;
+#[cfg(test)]
+mod tests;
 mod warp;
 
 use std::sync::Arc;

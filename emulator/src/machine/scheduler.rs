@@ -207,7 +207,13 @@ impl Cluster<'_> {
         let Group {
             mask, pc, merge, ..
         } = state.groups.remove(group);
+        // To meet only to exit would keep the first from exiting.
+        let is_exit = |at: &u32| {
+            let inst = kernel.code.get(*at as usize);
+            inst.is_none_or(|inst| inst.guard.is_none() && matches!(inst.op, Op::Exit))
+        };
         let meeting_point = kernel.reconvergence.get(pc as usize).copied().flatten();
+        let meeting_point = meeting_point.filter(|at| !is_exit(at));
         let merge = match meeting_point {
             Some(at) => Some(state.open_merge(mask, at, merge)),
             None => merge,

@@ -1,6 +1,6 @@
 //! Named barriers and mbarriers.
 
-use super::{Flow, converge, uniform, unsupported};
+use super::{Flow, converge_live, uniform, unsupported};
 use crate::isa::ir::{Address, BarrierKind, MbarrierOp, MbarrierPhase, Op, Space};
 use crate::machine::async_engine::SharedAddress;
 use crate::machine::barrier::{Arrival, Arrived};
@@ -22,7 +22,7 @@ pub fn named(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<Flow> 
     else {
         return Ok(Flow::Next);
     };
-    if *aligned && let Some(wait) = converge(cluster, at, active) {
+    if *aligned && let Some(wait) = converge_live(cluster, at, active) {
         return Ok(Flow::Block(wait));
     }
     let cta = &mut cluster.ctas[at.cta];

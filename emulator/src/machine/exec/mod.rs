@@ -111,7 +111,7 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
         Op::ClusterBarrier { aligned, .. } => {
             // Each cluster has one CTA, and its own arrival is all that the barrier waits for; the warps of the CTA
             // are what is left to wait for, which needs the barrier of cluster launches.
-            if *aligned && let Some(wait) = converge(cluster, at, active) {
+            if *aligned && let Some(wait) = converge_live(cluster, at, active) {
                 return Ok(Flow::Block(wait));
             }
             return Err(unsupported("barrier.cluster"));
@@ -136,7 +136,7 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
         Op::Tcgen05(op) => return tensor::execute(cluster, at, op, active),
 
         Op::SetMaxRegisters { registers, .. } => {
-            if let Some(wait) = converge(cluster, at, active) {
+            if let Some(wait) = converge(cluster, at, active)? {
                 return Ok(Flow::Block(wait));
             }
             if !(24..=256).contains(registers) || !registers.is_multiple_of(8) {
@@ -166,9 +166,23 @@ fn unsupported(what: &str) -> FailureKind {
     }
 }
 
-/// `None` where `active` is the whole warp, exited threads aside, as `.aligned` instructions require; else what to wait
-/// for: lanes on their way to their exit, or to here, may still make it whole.
-fn converge(cluster: &Cluster, at: At, active: u32) -> Option<Wait> {
+/// Whether the lanes of `active` may execute an `.aligned` instruction: `Ok(None)` where they are the whole warp, else
+/// what to wait for. Others may still be on their way to here; lanes that exited will never come.
+fn converge(cluster: &Cluster, at: At, active: u32) -> Step<Option<Wait>> {
+    let Warp {
+        populated, live, ..
+    } = cluster.ctas[at.cta].warps[at.warp];
+    if live != populated {
+        return Err(FailureKind::DivergentAligned {
+            found: active,
+            missing: populated & !active,
+        });
+    }
+    Ok((active != populated).then_some(Wait::Aligned { lanes: active }))
+}
+
+/// [`converge`] for barriers of the CTA, which do not wait for threads that exited (PTX ISA §9.7.13.1).
+fn converge_live(cluster: &Cluster, at: At, active: u32) -> Option<Wait> {
     let live = cluster.ctas[at.cta].warps[at.warp].live;
     (active != live).then_some(Wait::Aligned { lanes: active })
 }

@@ -14,7 +14,7 @@ const FRESH_COLUMNS: u32 = 0xFFFF_FFFF;
 
 pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<Flow> {
     if is_aligned(op)
-        && let Some(wait) = converge(cluster, at, active)
+        && let Some(wait) = converge(cluster, at, active)?
     {
         return Ok(Flow::Block(wait));
     }

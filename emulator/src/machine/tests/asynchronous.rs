@@ -1,0 +1,266 @@
+use super::*;
+use crate::machine::report::AsyncRace;
+use crate::tma::{
+    DataType, Interleave, L2Promotion, OutOfBoundsFill, Swizzle, TensorMap, TiledDescription,
+};
+
+/// Lane 0 goes on with a barrier of count 1 at `%r2`; a tile of 256 bytes at `%r3`; `out` holds its own indices.
+fn one_thread(body: &str) -> Program {
+    let program = program(&format!(
+        r"
+    setp.ne.u32 %p31, %r0, 0;
+    @%p31 exit;
+    mbarrier.init.shared::cta.b64 [%r2], 1;
+    mbarrier.init.shared::cta.b64 [%r2+8], 1;
+    fence.mbarrier_init.release.cluster;
+    add.u32 %r3, %r2, 1024;
+{body}
+"
+    ));
+    let words: Vec<u8> = (0..WORDS as u32).flat_map(u32::to_le_bytes).collect();
+    program.device.memory.write(program.out, &words).unwrap();
+    program
+}
+
+const LOAD: &str = "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r3], [%rd0+1024], 256, [%r2];";
+const LOAD_AGAIN: &str = "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r3+240], [%rd0+2048], 16, [%r2+8];";
+const EXPECT: &str = "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r2], 256;";
+const WAIT: &str = r"
+WAIT:
+    mbarrier.try_wait.parity.shared::cta.b64 %p1, [%r2], 0;
+    @!%p1 bra WAIT;
+";
+const STORE: &str = "cp.async.bulk.global.shared::cta.bulk_group [%rd0+4096], [%r3], 256;";
+
+fn race(kind: FailureKind) -> AsyncRace {
+    match kind {
+        FailureKind::AsyncRace(race) => *race,
+        _ => panic!("{kind}"),
+    }
+}
+
+#[test]
+fn a_bulk_load_is_there_after_the_wait() {
+    for policy in POLICIES {
+        for order in [[EXPECT, LOAD], [LOAD, EXPECT]] {
+            let [first, second] = order;
+            let program = one_thread(&format!(
+                "{first}\n{second}\n{WAIT}\nld.shared.u32 %r10, [%r3+252];\nst.global.u32 [%rd0], %r10;"
+            ));
+            let program = program.policy(policy);
+            assert_eq!(program.run()[0], 256 + 63, "{policy:?}, {order:?}");
+        }
+    }
+}
+
+#[test]
+fn nothing_has_happened_at_issue() {
+    for policy in POLICIES {
+        let out = one_thread(&format!(
+            r"
+    {EXPECT}
+    {LOAD}
+    mbarrier.test_wait.parity.shared::cta.b64 %p1, [%r2], 0;
+    selp.u32 %r10, 1, 0, %p1;
+    st.global.u32 [%rd0], %r10;
+    {WAIT}
+"
+        ))
+        .policy(policy)
+        .run();
+        assert_eq!(out[0], 0, "{policy:?}");
+    }
+}
+
+/// A loop of `test_wait` never blocks; the copy has to complete nevertheless.
+#[test]
+fn polling_does_not_starve_copies() {
+    for policy in POLICIES {
+        one_thread(&format!(
+            "{EXPECT}\n{LOAD}\n{}",
+            WAIT.replace("try_wait", "test_wait")
+        ))
+        .policy(policy)
+        .run();
+    }
+}
+
+#[test]
+fn a_tile_in_flight_cannot_be_touched() {
+    let accesses = [
+        ("ld.shared.u32 %r10, [%r3+252];", "reads"),
+        ("st.shared.u32 [%r3], %r10;", "writes"),
+        ("atom.shared.add.u32 %r10, [%r3], 1;", "writes"),
+        (LOAD_AGAIN, "writes"),
+        (STORE, "reads"),
+    ];
+    for (access, now) in accesses {
+        for policy in POLICIES {
+            let program = one_thread(&format!("{EXPECT}\n{LOAD}\n{access}\n{WAIT}")).policy(policy);
+            let race = race(program.fail_at(access));
+            assert_eq!((race.now, race.in_flight), (now, "writes"), "{policy:?}");
+            assert_eq!(race.operation, "bulk load");
+            assert_eq!(race.issued_at.text, LOAD, "{policy:?}");
+        }
+    }
+    one_thread(&format!(
+        "{EXPECT}\n{LOAD}\nst.shared.u32 [%r3+256], %r10;\n{WAIT}"
+    ))
+    .run();
+}
+
+#[test]
+fn the_source_of_a_store_may_be_read_but_not_written() {
+    let rest = "cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;";
+    one_thread(&format!("{STORE}\nld.shared.u32 %r10, [%r3];\n{rest}")).run();
+    let write = "st.shared.u32 [%r3+128], %r10;";
+    let found = race(one_thread(&format!("{STORE}\n{write}\n{rest}")).fail_at(write));
+    assert_eq!((found.now, found.in_flight), ("writes", "reads"));
+    one_thread(&format!("{STORE}\n{rest}\n{write}")).run();
+}
+
+#[test]
+fn stores_arrive_by_their_group() {
+    for policy in POLICIES {
+        let out = one_thread(&format!(
+            r"
+    mov.u32 %r10, 0xabcd;
+    st.shared.u32 [%r3], %r10;
+    fence.proxy.async;
+    {STORE}
+    cp.async.bulk.commit_group;
+    cp.async.bulk.wait_group 0;
+    ld.global.u32 %r11, [%rd0+4096];
+    st.global.u32 [%rd0], %r11;
+"
+        ))
+        .policy(policy)
+        .run();
+        assert_eq!(out[0], 0xabcd, "{policy:?}");
+    }
+}
+
+#[test]
+fn leaving_with_copies_in_flight() {
+    let kind = one_thread(&format!("{EXPECT}\n{LOAD}")).fail();
+    assert!(
+        matches!(&kind, FailureKind::OutstandingAtExit { operations } if operations.len() == 1),
+        "{kind}"
+    );
+    let kind = one_thread(&format!("{STORE}\ncp.async.bulk.commit_group;")).fail();
+    assert!(
+        matches!(kind, FailureKind::OutstandingAtExit { .. }),
+        "{kind}"
+    );
+}
+
+#[test]
+fn bytes_that_nobody_sends_are_a_deadlock() {
+    let wrong = EXPECT.replace("256", "272");
+    let kind = one_thread(&format!("{wrong}\n{LOAD}\n{WAIT}")).fail();
+    let FailureKind::Deadlock(report) = kind else {
+        panic!("{kind}")
+    };
+    assert!(report.to_string().contains("tx-count 16"), "{report}");
+    assert!(report.in_flight.is_empty());
+}
+
+#[test]
+fn a_barrier_has_to_be_live_when_the_copy_is_issued() {
+    let kind = one_thread(&LOAD.replace("[%r2]", "[%r2+16]")).fail_at("cp.async.bulk");
+    assert!(matches!(kind, FailureKind::Mbarrier { .. }), "{kind}");
+}
+
+#[test]
+fn copies_must_not_cover_a_live_barrier() {
+    let kind = one_thread(&LOAD.replace("[%r3]", "[%r2+0]")).fail_at("cp.async.bulk");
+    assert!(matches!(kind, FailureKind::Mbarrier { .. }), "{kind}");
+}
+
+#[test]
+fn copies_out_of_bounds_or_misaligned() {
+    for (from, to) in [
+        ("[%r3]", "[%r3+31744]"),
+        ("[%r3]", "[%r3+8]"),
+        ("1024]", "8192]"),
+        ("1024]", "1028]"),
+        ("256,", "250,"),
+    ] {
+        let instruction = LOAD.replace(from, to);
+        assert_ne!(instruction, LOAD);
+        let kind = one_thread(&instruction).fail_at("cp.async.bulk");
+        let expected = matches!(
+            kind,
+            FailureKind::OutOfBounds { .. }
+                | FailureKind::Misaligned { .. }
+                | FailureKind::Global(_)
+                | FailureKind::Tma(_)
+        );
+        assert!(expected, "{instruction}: {kind}");
+    }
+}
+
+/// Two loads to one barrier, which expects the bytes of one only: whichever completes, the other may not have.
+#[test]
+fn loads_are_unordered_so_a_barrier_has_to_expect_all_of_them() {
+    let second = LOAD.replace("[%r3]", "[%r3+1024]");
+    let program = one_thread(&format!(
+        "{EXPECT}\n{LOAD}\n{second}\n{WAIT}\nld.shared.u32 %r10, [%r3];"
+    ));
+    let found = race(program.fail_at("ld.shared.u32 %r10"));
+    assert_eq!(found.issued_at.text, LOAD);
+}
+
+#[test]
+fn tma_loads_a_box_and_credits_it_whole() {
+    let program = one_thread(&format!(
+        r"
+    add.u64 %rd10, %rd0, 4096;
+    mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r2], 512;
+    cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%r3], [%rd10, {{8, 3}}], [%r2];
+{WAIT}
+    ld.shared.u32 %r10, [%r3];
+    ld.shared.u32 %r11, [%r3+292];
+    ld.shared.u32 %r12, [%r3+256];
+    st.global.v2.u32 [%rd0], {{%r10, %r11}};
+    st.global.u32 [%rd0+8], %r12;
+"
+    ));
+    // 6 rows of 32 words; the box takes 16 × 8 of them from (8, 3), so that its last rows lie outside.
+    let map = TensorMap::encode_tiled(&TiledDescription {
+        data_type: DataType::Uint32,
+        global_address: program.out,
+        global_dims: &[32, 6],
+        global_strides: &[128],
+        box_dims: &[16, 8],
+        element_strides: &[1, 1],
+        interleave: Interleave::None,
+        swizzle: Swizzle::None,
+        l2_promotion: L2Promotion::None,
+        out_of_bounds: OutOfBoundsFill::Zero,
+    })
+    .unwrap();
+    let at = program.out + 4096;
+    program.device.memory.write(at, &map.to_bytes()).unwrap();
+    for policy in POLICIES {
+        program.device.memory.fill(program.out, &[7], 16).unwrap();
+        let mut launch = program.launch.clone();
+        launch.options.asynchrony = policy;
+        let report = program
+            .device
+            .launch(&launch)
+            .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(report.tma_bytes, 512);
+        let inside = 3 * 32 + 8;
+        assert_eq!(program.output()[..3], [inside, 0, 0], "{policy:?}");
+    }
+}
+
+#[test]
+fn a_trampled_tensor_map_is_refused() {
+    let kind = one_thread(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%r3], [%rd0, {0, 0}], [%r2];",
+    )
+    .fail_at("cp.async.bulk.tensor");
+    assert!(matches!(kind, FailureKind::Tma(_)), "{kind}");
+}

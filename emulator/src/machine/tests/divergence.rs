@@ -1,0 +1,210 @@
+use super::*;
+
+#[test]
+fn both_sides_of_a_branch_run_and_meet_again() {
+    let out = program(
+        r"
+    and.b32 %r10, %r0, 1;
+    setp.eq.u32 %p1, %r10, 0;
+    @%p1 bra EVEN;
+    add.u32 %r11, %r0, 1000;
+    bra JOIN;
+EVEN:
+    add.u32 %r11, %r0, 2000;
+JOIN:
+    activemask.b32 %r12;
+    st.global.u32 [%rd1], %r11;
+    st.global.u32 [%rd1+128], %r12;
+",
+    )
+    .run();
+    for lane in 0..32 {
+        let expected = lane as u32 + if lane % 2 == 0 { 2000 } else { 1000 };
+        assert_eq!(out[lane], expected);
+        assert_eq!(out[32 + lane], u32::MAX, "lane {lane} did not reconverge");
+    }
+}
+
+#[test]
+fn lanes_that_leave_a_loop_one_by_one_meet_behind_it() {
+    let out = program(
+        r"
+    mov.u32 %r10, 0;
+LOOP:
+    add.u32 %r10, %r10, 1;
+    setp.le.u32 %p1, %r10, %r0;
+    @%p1 bra LOOP;
+    activemask.b32 %r12;
+    st.global.u32 [%rd1], %r10;
+    st.global.u32 [%rd1+128], %r12;
+",
+    )
+    .run();
+    for lane in 0..32 {
+        assert_eq!((out[lane], out[32 + lane]), (lane as u32 + 1, u32::MAX));
+    }
+}
+
+#[test]
+fn nested_branches_meet_inside_out() {
+    let out = program(
+        r"
+    setp.lt.u32 %p1, %r0, 16;
+    setp.lt.u32 %p2, %r0, 8;
+    @!%p1 bra OUTER;
+    @!%p2 bra INNER;
+    nanosleep.u32 10;
+INNER:
+    activemask.b32 %r10;
+    st.global.u32 [%rd1], %r10;
+OUTER:
+    activemask.b32 %r11;
+    st.global.u32 [%rd1+128], %r11;
+",
+    )
+    .run();
+    assert_eq!(out[..32], [[0xffff; 16], [0; 16]].concat());
+    assert_eq!(out[32..64], [u32::MAX; 32]);
+}
+
+#[test]
+fn a_lane_that_spins_does_not_stop_its_siblings() {
+    let out = program(
+        r"
+    setp.eq.u32 %p1, %r0, 0;
+    @%p1 st.shared.u32 [%r2], 0;
+    @%p1 bra SPIN;
+    setp.eq.u32 %p2, %r0, 1;
+    @%p2 st.volatile.shared.u32 [%r2], 7;
+    bra DONE;
+SPIN:
+    ld.volatile.shared.u32 %r10, [%r2];
+    setp.ne.u32 %p3, %r10, 7;
+    @%p3 bra SPIN;
+    st.global.u32 [%rd1], %r10;
+DONE:
+",
+    )
+    .run();
+    assert_eq!(out[0], 7);
+}
+
+#[test]
+fn lanes_that_exit_are_not_waited_for() {
+    let out = program(
+        r"
+    setp.lt.u32 %p1, %r0, 4;
+    setp.lt.u32 %p2, %r0, 2;
+    @!%p1 bra JOIN;
+    @%p2 exit;
+    nanosleep.u32 10;
+JOIN:
+    activemask.b32 %r10;
+    st.global.u32 [%rd1], %r10;
+",
+    )
+    .run();
+    assert_eq!(out[..2], [0; 2]);
+    assert_eq!(out[2..32], [0xffff_fffc; 30]);
+}
+
+#[test]
+fn an_indexed_branch_goes_where_each_lane_says() {
+    let out = program(
+        r"
+    and.b32 %r10, %r0, 3;
+TABLE: .branchtargets L0, L1, L2, L3;
+    brx.idx %r10, TABLE;
+L0: mov.u32 %r11, 10; bra JOIN;
+L1: mov.u32 %r11, 11; bra JOIN;
+L2: mov.u32 %r11, 12; bra JOIN;
+L3: mov.u32 %r11, 13; bra JOIN;
+JOIN:
+    activemask.b32 %r12;
+    st.global.u32 [%rd1], %r11;
+    st.global.u32 [%rd1+128], %r12;
+",
+    )
+    .run();
+    for lane in 0..32 {
+        assert_eq!(
+            (out[lane], out[32 + lane]),
+            (10 + lane as u32 % 4, u32::MAX)
+        );
+    }
+}
+
+#[test]
+fn a_branch_index_beyond_its_list_is_refused() {
+    let kind = program(
+        r"
+TABLE: .branchtargets L0, L1;
+    brx.idx %r0, TABLE;
+L0: nanosleep.u32 1;
+L1:
+",
+    )
+    .fail_at("brx.idx");
+    assert!(matches!(kind, FailureKind::IllegalOperand(_)), "{kind}");
+}
+
+#[test]
+fn part_of_a_warp_must_not_execute_an_aligned_instruction() {
+    for instruction in [
+        "bar.sync 0;",
+        "barrier.sync.aligned 0;",
+        "setmaxnreg.dec.sync.aligned.u32 24;",
+        "tcgen05.alloc.cta_group::1.sync.aligned.shared::cta.b32 [%r2], 32;",
+        "tcgen05.relinquish_alloc_permit.cta_group::1.sync.aligned;",
+        "tcgen05.wait::ld.sync.aligned;",
+    ] {
+        let body = format!(
+            "setp.lt.u32 %p1, %r0, 5;\n@!%p1 bra JOIN;\n{instruction}\nJOIN:\nnanosleep.u32 1;"
+        );
+        let kind = program(&body).fail_at(instruction);
+        let expected = FailureKind::DivergentAligned {
+            found: 0x1f,
+            missing: !0x1f,
+        };
+        assert_eq!(kind, expected, "{instruction}");
+    }
+}
+
+#[test]
+fn a_guard_splits_a_warp_as_well() {
+    let instruction = "@%p1 tcgen05.wait::ld.sync.aligned;";
+    let kind = program(&format!("setp.lt.u32 %p1, %r0, 5;\n{instruction}")).fail_at(instruction);
+    let expected = FailureKind::DivergentAligned {
+        found: 0x1f,
+        missing: !0x1f,
+    };
+    assert_eq!(kind, expected);
+}
+
+#[test]
+fn lanes_that_exited_are_missing_from_aligned_instructions() {
+    let kind = program("setp.lt.u32 %p1, %r0, 5;\n@%p1 exit;\ntcgen05.wait::ld.sync.aligned;")
+        .fail_at("tcgen05.wait");
+    let expected = FailureKind::DivergentAligned {
+        found: !0x1f,
+        missing: 0x1f,
+    };
+    assert_eq!(kind, expected);
+}
+
+/// The exiting lanes run after the others have reached the barrier.
+#[test]
+fn aligned_barriers_wait_for_lanes_about_to_exit() {
+    let out = program(
+        r"
+    setp.ge.u32 %p1, %r0, 5;
+    @%p1 bra OUT;
+    bar.sync 0;
+    mov.u32 %r10, 1;
+    st.global.u32 [%rd1], %r10;
+OUT:
+",
+    )
+    .run();
+    assert_eq!(out.iter().sum::<u32>(), 5);
+}
