@@ -5,16 +5,19 @@
 //! the total is truncated toward zero to f32.
 //!
 //! NVIDIA does not document the window. The rule here is a statement of the measurements published as
-//! `sf-tensor/tcgen05` (`tcgen05_model/MODEL.md`, section 5), made on a B200; `reference` states it and its tests
-//! include that repository's result words. `tile` computes the same bits faster.
+//! `sf-tensor/tcgen05` (`tcgen05_model/MODEL.md`, section 5), made on a B200. [`dot64_reference`] states it, and the
+//! tests include that repository's result words. [`multiply_tile`] computes the same bits faster.
 
 mod formats;
+mod pack;
 mod reference;
 mod tile;
+mod window;
 
 pub use formats::{CANONICAL_NAN, GROUP_ELEMENTS, GROUPS, K, ROW_BYTES};
+pub use pack::ScaledRow;
 pub use reference::dot64_reference;
-pub use tile::{AccumulatorTile, OperandRows, ScaledRow, multiply_tile};
+pub use tile::{AccumulatorTile, OperandRows, TilePath, multiply_tile, multiply_tile_by};
 
 #[cfg(test)]
 mod tests;

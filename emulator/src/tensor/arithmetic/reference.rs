@@ -84,16 +84,15 @@ fn element(row: &[u8; ROW_BYTES], k: usize) -> Decoded {
 
 /// `value` · 2^`unit` in units of 2^`quantum`, fractions dropped.
 fn truncate(value: i64, unit: i32, quantum: i32) -> i128 {
-    let value = i128::from(value);
-    if unit >= quantum {
-        // Neither branch can shift a set bit out: C has 24 bits at most 35 above the quantum, and products lie below
-        // 2^27 above a quantum of 2^-47.
-        value << (unit - quantum)
+    let shift = quantum - unit;
+    let magnitude = u128::from(value.unsigned_abs());
+    let truncated = if shift > 0 {
+        magnitude.checked_shr(shift.unsigned_abs()).unwrap_or(0)
     } else {
-        // Division, unlike a shift, truncates toward zero.
-        let shift = (quantum - unit).min(100);
-        value / (1i128 << shift)
-    }
+        // No set bit is lost: C has 24 bits and is shifted by at most 16, products stay below 2^46.
+        magnitude << -shift
+    };
+    truncated as i128 * i128::from(value.signum())
 }
 
 /// The f32 next to `units` · 2^`quantum` toward zero. Beyond the largest f32 lies infinity; zero is positive.

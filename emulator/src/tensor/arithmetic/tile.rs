@@ -1,14 +1,10 @@
-//! Whole tiles of D.
+//! Whole tiles of D, eight columns at a time.
 
-use super::formats::*;
-use super::reference::dot64_reference;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod portable;
 
-/// One row of an operand: 64 packed elements and their four scales.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScaledRow {
-    pub elements: [u8; ROW_BYTES],
-    pub scales: [u8; GROUPS],
-}
+use super::pack::{ColumnBlock, LANES, Row, ScaledRow};
 
 /// One operand of an instruction: the rows of A, or the rows of B, which are columns of D.
 #[derive(Clone, Debug)]
@@ -29,12 +25,63 @@ pub struct AccumulatorTile<'a> {
     pub pitch: usize,
 }
 
+/// How a tile is computed; every way gives the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TilePath {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl TilePath {
+    /// Those that this processor can run, the fastest first.
+    pub fn available() -> Vec<TilePath> {
+        let mut paths = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        if has_avx2() {
+            paths.push(TilePath::Avx2);
+        }
+        paths.push(TilePath::Portable);
+        paths
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}
+
 /// D = C + A·Bᵀ, where C is what `d` holds, or +0 without `accumulate`.
 pub fn multiply_tile(a: &OperandRows, b: &OperandRows, accumulate: bool, d: AccumulatorTile) {
-    for (a, row) in a.rows.iter().zip(d.words.chunks_mut(d.pitch)) {
-        for (b, d) in b.rows.iter().zip(row) {
-            let c = if accumulate { *d } else { 0 };
-            *d = dot64_reference(&a.elements, &b.elements, a.scales, b.scales, c);
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        return multiply_tile_by(TilePath::Avx2, a, b, accumulate, d);
+    }
+    multiply_tile_by(TilePath::Portable, a, b, accumulate, d)
+}
+
+/// [`multiply_tile`] by a path that [`TilePath::available`] names; by the portable one where it does not.
+pub fn multiply_tile_by(
+    path: TilePath,
+    a: &OperandRows,
+    b: &OperandRows,
+    accumulate: bool,
+    d: AccumulatorTile,
+) {
+    let rows: Vec<Row> = a.rows.iter().map(Row::new).collect();
+    let blocks: Vec<ColumnBlock> = b.rows.chunks(LANES).map(ColumnBlock::new).collect();
+    for row in d.words.chunks_mut(d.pitch).take(rows.len()) {
+        if !accumulate {
+            row[..b.rows.len()].fill(0);
         }
+    }
+    let columns = b.rows.len();
+    match path {
+        #[cfg(target_arch = "x86_64")]
+        TilePath::Avx2 if has_avx2() => {
+            // SAFETY: the processor has the features that the function is compiled for.
+            unsafe { avx2::multiply(&rows, &blocks, columns, d) }
+        }
+        _ => portable::multiply(&rows, &blocks, columns, d),
     }
 }
