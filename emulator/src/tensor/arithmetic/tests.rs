@@ -373,11 +373,11 @@ fn tile_speed() {
     let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     for scales in [Scales::Narrow, Scales::Full] {
         let mut operand = || {
-            OperandRows::new(
-                (0..SIZE)
-                    .map(|_| random_row(&mut rng, scales.clone()))
-                    .collect(),
-            )
+            let row = |_| ScaledRow {
+                elements: std::array::from_fn(|_| rng.next_u32() as u8),
+                scales: std::array::from_fn(|_| random_scale(&mut rng, scales)),
+            };
+            OperandRows::new((0..SIZE).map(row).collect())
         };
         let steps: Vec<_> = (0..16).map(|_| (operand(), operand())).collect();
         for path in TilePath::available() {

@@ -119,9 +119,9 @@ pub fn accumulate_windowed(row: &Row, block: &ColumnBlock, sums: &GroupSums, c: 
         let per_unit = power_of_two(-quantum[n]);
         // Starting from +0 makes an empty sum +0.
         let mut units = 0.0;
-        for g in 0..GROUPS {
+        for (g, sums) in sums.iter().enumerate() {
             let scale = row.quarter_scale[g] * block.scale[g][n];
-            units += (f64::from(sums[g][n]) * scale * per_unit).trunc();
+            units += (f64::from(sums[n]) * scale * per_unit).trunc();
         }
         units += (f64::from(f32::from_bits(c[n])) * per_unit).trunc();
         result[n] = f32_toward_zero(units * power_of_two(quantum[n]));

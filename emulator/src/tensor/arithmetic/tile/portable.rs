@@ -50,9 +50,9 @@ fn accumulate(row: &Row, block: &ColumnBlock, sums: &GroupSums, c: &mut [u32; LA
 #[inline(always)]
 fn accumulate_exact(row: &Row, block: &ColumnBlock, sums: &GroupSums, c: &mut [u32; LANES]) {
     let mut total = [0.0; LANES];
-    for g in 0..GROUPS {
+    for (g, sums) in sums.iter().enumerate() {
         for n in 0..LANES {
-            total[n] += f64::from(sums[g][n]) * (row.quarter_scale[g] * block.scale[g][n]);
+            total[n] += f64::from(sums[n]) * (row.quarter_scale[g] * block.scale[g][n]);
         }
     }
     for n in 0..LANES {
