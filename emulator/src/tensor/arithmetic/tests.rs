@@ -98,7 +98,7 @@ fn the_window_ends_35_bits_below_the_scales() {
         let c = ((exponent + 127) as u32) << 23 | 0x7f_ffff;
         let expected = c >> dropped_bits << dropped_bits;
         assert_eq!(reference(&a, &b, c), expected);
-        for path in TilePath::available() {
+        for &path in TilePath::available() {
             let mut words = [c; 8];
             let d = AccumulatorTile {
                 words: &mut words,
@@ -345,7 +345,7 @@ proptest! {
         const UNTOUCHED: u32 = 0xdead_beef;
         let tile = Tile::random(scales, seed);
         let (a, b) = (OperandRows::new(tile.a.clone()), OperandRows::new(tile.b.clone()));
-        for path in TilePath::available() {
+        for &path in TilePath::available() {
             let mut words = vec![UNTOUCHED; Tile::ROWS * PITCH];
             for (row, c) in words.chunks_mut(PITCH).zip(tile.c.chunks(Tile::COLUMNS)) {
                 row[..Tile::COLUMNS].copy_from_slice(c);
@@ -380,7 +380,7 @@ fn tile_speed() {
             OperandRows::new((0..SIZE).map(row).collect())
         };
         let steps: Vec<_> = (0..16).map(|_| (operand(), operand())).collect();
-        for path in TilePath::available() {
+        for &path in TilePath::available() {
             let mut words = vec![0; SIZE * SIZE];
             let mut best = std::time::Duration::MAX;
             for _ in 0..20 {

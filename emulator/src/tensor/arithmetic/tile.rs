@@ -35,14 +35,12 @@ pub enum TilePath {
 
 impl TilePath {
     /// Those that this processor can run, the fastest first.
-    pub fn available() -> Vec<TilePath> {
-        let mut paths = Vec::new();
+    pub fn available() -> &'static [TilePath] {
         #[cfg(target_arch = "x86_64")]
         if has_avx2() {
-            paths.push(TilePath::Avx2);
+            return &[TilePath::Avx2, TilePath::Portable];
         }
-        paths.push(TilePath::Portable);
-        paths
+        &[TilePath::Portable]
     }
 }
 
