@@ -46,6 +46,8 @@
 #[cfg(feature = "launch")]
 pub use cust;
 
+#[cfg(feature = "launch")]
+pub mod check;
 pub mod compare;
 #[cfg(feature = "launch")]
 pub mod driver;

@@ -195,6 +195,16 @@ pub enum DriverError {
     NulInPtx { offset: usize },
 }
 
+impl DriverError {
+    /// The error without the advice, for a line that says what was done instead.
+    fn summary(&self) -> String {
+        match self {
+            Self::NoLibrary { .. } => "no CUDA driver was found".to_owned(),
+            other => other.to_string(),
+        }
+    }
+}
+
 fn list_devices(found: &[(u32, u32)]) -> String {
     if found.is_empty() {
         return "no device".to_owned();
@@ -291,7 +301,7 @@ pub fn select_with_fallback(
                     selected: Selected {
                         kind: DriverKind::Emulator,
                         device: 0,
-                        fallback: Some(refusal.to_string()),
+                        fallback: Some(refusal.summary()),
                     },
                 })
             })
@@ -312,6 +322,20 @@ pub fn info() -> Result<DriverInfo, DriverError> {
         library: selection.library.name().to_owned(),
         version: selection.library.version()?,
     })
+}
+
+/// What an emulated device had to say about the last failure that this thread saw, once. `None` for a real one.
+pub fn take_device_report() -> Option<String> {
+    #[cfg(feature = "emulator")]
+    return ptx_emulator::driver::take_last_report();
+    #[cfg(not(feature = "emulator"))]
+    None
+}
+
+/// Keeps an emulated device's reports on this thread's failures from stderr, for [`take_device_report`] alone.
+pub fn capture_device_reports() {
+    #[cfg(feature = "emulator")]
+    ptx_emulator::driver::capture_reports(true);
 }
 
 fn select_once(

@@ -1,0 +1,83 @@
+//! The device that a command runs on.
+
+use anyhow::Context as _;
+use cust::context::Context;
+use cust::device::Device;
+use nvfp4_dual_gemm::driver::{self, DriverChoice, DriverKind, Selected};
+use nvfp4_dual_gemm::kernels::{COMPUTE_CAPABILITIES, PTX};
+use nvfp4_dual_gemm::launch::Kernels;
+use nvfp4_dual_gemm::plan::Gpu;
+
+/// File with another build of the kernels.
+const PTX_VARIABLE: &str = "NVFP4_PTX";
+
+/// A device with the kernels loaded.
+pub struct Opened {
+    pub kernels: Kernels,
+    pub name: String,
+    pub selected: Selected,
+    // Everything on the device lives in it.
+    _context: Context,
+}
+
+/// Takes a GPU that has a kernel, else the emulated B200, and loads the kernels.
+pub fn open() -> anyhow::Result<Opened> {
+    let selected = select()?;
+    driver::capture_device_reports();
+    let device = Device::get_device(selected.device).context("opening the device")?;
+    let context = Context::new(device).context("creating a context")?;
+    let kernels = match ptx_override()? {
+        Some(ptx) => Kernels::load_ptx(&ptx)?,
+        None => Kernels::load_ptx(PTX)?,
+    };
+    Ok(Opened {
+        kernels,
+        name: device.name().context("asking for the device's name")?,
+        selected,
+        _context: context,
+    })
+}
+
+/// Chooses and initialises the driver.
+pub fn select() -> anyhow::Result<Selected> {
+    let selected = driver::select_with_fallback(DriverChoice::from_env()?, |capability| {
+        COMPUTE_CAPABILITIES.contains(&capability)
+    })?;
+    cust::init(cust::CudaFlags::empty()).context("initialising the driver")?;
+    Ok(selected)
+}
+
+/// The build of the kernels that `NVFP4_PTX` names.
+fn ptx_override() -> anyhow::Result<Option<String>> {
+    let Some(path) = std::env::var_os(PTX_VARIABLE).filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let path = std::path::PathBuf::from(path);
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("reading {}, which {PTX_VARIABLE} names", path.display()))?;
+    Ok(Some(text))
+}
+
+impl Opened {
+    pub fn is_emulated(&self) -> bool {
+        self.selected.kind == DriverKind::Emulator
+    }
+
+    pub fn gpu(&self) -> Gpu {
+        self.kernels.gpu()
+    }
+
+    /// One line for people.
+    pub fn describe(&self) -> String {
+        let (major, minor) = self.gpu().compute_capability;
+        let sms = self.gpu().multiprocessors;
+        let fallback = self.selected.fallback.as_deref();
+        let reason = fallback
+            .map(|reason| format!("; {reason}"))
+            .unwrap_or_default();
+        format!(
+            "{}, compute capability {major}.{minor}, {sms} SMs{reason}",
+            self.name
+        )
+    }
+}

@@ -1,0 +1,115 @@
+//! `verify`: a list of shapes, one line each, and a summary.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+use nvfp4_dual_gemm::InputKind;
+use nvfp4_dual_gemm::check::{self, Outcome, Problem};
+use nvfp4_dual_gemm::suite::Suite;
+use serde_json::json;
+
+use super::progress::Bar;
+use super::run::to_json;
+use super::{InputArgs, device, exit_code, parse_inputs};
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// Which shapes: quick (every edge, small), contest (the thirteen of GPU MODE's problem) or all
+    #[arg(long, default_value = "quick", value_parser = parse_suite)]
+    suite: Suite,
+    /// Only these inputs; may be repeated [default: contest and full]
+    #[arg(long, value_parser = parse_inputs)]
+    inputs: Vec<InputKind>,
+    #[command(flatten)]
+    common: InputArgs,
+}
+
+fn parse_suite(name: &str) -> Result<Suite, String> {
+    name.parse().map_err(|error| format!("{error}"))
+}
+
+pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let shapes = args.suite.shapes()?;
+    let kinds = match args.inputs.as_slice() {
+        [] => &[InputKind::Contest, InputKind::Full],
+        kinds => kinds,
+    };
+    // Small shapes all get the smaller tile unless told otherwise.
+    let tiles = match (args.common.tile_n, args.suite) {
+        (None, Suite::Quick) => vec![Some(64), Some(128)],
+        (tile_n, _) => vec![tile_n],
+    };
+    let combinations = shapes.iter().flat_map(|&shape| {
+        let tiles = &tiles;
+        kinds
+            .iter()
+            .flat_map(move |&inputs| tiles.iter().map(move |&tile| (shape, inputs, tile)))
+    });
+    let device = device::open()?;
+    let json = args.common.json;
+    if !json {
+        println!("{}", device.describe());
+        println!("{HEADER}");
+    }
+    let start = Instant::now();
+    let (mut runs, mut failed) = (0, 0);
+    for (shape, inputs, tile_n) in combinations {
+        let problem = Problem {
+            shape,
+            inputs,
+            seed: args.common.seed,
+            alpha1: None,
+            alpha2: None,
+            tile_n,
+            launches: 1,
+        };
+        let bar = Bar::new(format!("{shape} {inputs}"));
+        let outcome = check::run(&device.kernels, &problem, &bar);
+        bar.finish();
+        let outcome = outcome?;
+        runs += 1;
+        failed += usize::from(!outcome.passed());
+        if json {
+            println!("{}", to_json(&device, &problem, &outcome));
+        } else {
+            println!("{}", line(&problem, &outcome));
+        }
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    if json {
+        println!(
+            "{}",
+            json!({ "runs": runs, "failed": failed, "seconds": seconds })
+        );
+    } else {
+        println!("{} of {runs} right in {seconds:.0} s", runs - failed);
+    }
+    Ok(exit_code(failed == 0))
+}
+
+const HEADER: &str = "M x N x K              inputs   tile N  device s  reference s  accumulators  C exact    \
+                      C max ulp  result";
+
+fn line(problem: &Problem, outcome: &Outcome) -> String {
+    let different: u64 = outcome
+        .accumulators
+        .iter()
+        .map(|comparison| comparison.different)
+        .sum();
+    let accumulators = match different {
+        0 => "equal".to_owned(),
+        different => format!("{different} differ"),
+    };
+    format!(
+        "{:<22} {:<8} {:>6}  {:>8.2}  {:>11.2}  {accumulators:<12}  {:>8.4} %  {:>8}  {}",
+        problem.shape.to_string(),
+        problem.inputs,
+        outcome.kernel.tile_n,
+        outcome.kernel_time.as_secs_f64(),
+        outcome.reference_time.as_secs_f64(),
+        100.0 * outcome.outputs.exact_fraction(),
+        outcome.outputs.max_distance,
+        if outcome.passed() { "passed" } else { "FAILED" },
+    )
+}
