@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::async_engine::{Engine, Footprint, Issuer, Operation, Region, SharedAddress, Work};
 use super::barrier::{NamedBarriers, Reduction};
+use super::cluster_barrier;
 use super::global::GlobalView;
 use super::mbarrier::{MBARRIER_BYTES, Mbarrier, Progress};
 use super::report::{FailureKind, LaunchReport, MbarrierMisuse, Step};
@@ -290,8 +291,18 @@ impl<'l> Cluster<'l> {
         }
     }
 
+    /// Lets the threads that wait for the cluster go on if all have arrived.
+    pub fn complete_cluster_barrier(&mut self) {
+        if cluster_barrier::complete(&mut self.ctas) {
+            for warp in self.ctas.iter_mut().flat_map(|cta| &mut cta.warps) {
+                warp.retry(|wait| *wait == Wait::ClusterBarrier);
+            }
+        }
+    }
+
     /// Follows from the exit of threads of a warp: barriers that waited for them.
     pub fn threads_exited(&mut self, cta: usize, warp: usize) -> Step<()> {
+        self.complete_cluster_barrier();
         let Cta {
             barriers, warps, ..
         } = &mut self.ctas[cta];

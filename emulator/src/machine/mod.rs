@@ -3,6 +3,7 @@
 mod async_engine;
 mod barrier;
 mod cluster;
+mod cluster_barrier;
 mod exec;
 pub mod global;
 mod grid;

@@ -82,10 +82,17 @@ impl fmt::Display for LaunchFailure {
             let [x, y, z] = site.cta;
             write!(
                 f,
-                "\n  at CTA ({x}, {y}, {z}), warp {}, {}\n  {}",
+                "\n  at CTA ({x}, {y}, {z}), warp {}, {}\n    {}",
                 site.warp,
                 Lanes(site.lanes),
                 site.source
+            )?;
+        }
+        if let FailureKind::AsyncRace(race) = &self.kind {
+            write!(
+                f,
+                "\n  in flight: {}, issued by warp {}\n    {}",
+                race.operation, race.issued_by_warp, race.issued_at
             )?;
         }
         Ok(())
@@ -225,6 +232,8 @@ pub enum FailureKind {
     },
     #[error("barrier {id}: {misuse}")]
     Barrier { id: u64, misuse: BarrierMisuse },
+    #[error("barrier.cluster: {0}")]
+    ClusterBarrier(ClusterBarrierMisuse),
 
     // ---- asynchronous units ------------------------------------------------------------------------------------
     #[error("{0}")]
@@ -298,6 +307,15 @@ pub enum BarrierMisuse {
     MixedReduction,
 }
 
+/// Rules of PTX ISA §9.7.13.4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ClusterBarrierMisuse {
+    #[error("a thread arrives again before it has waited")]
+    ArrivedTwice,
+    #[error("a thread waits that has not arrived")]
+    NotArrived,
+}
+
 /// Two accesses that nothing orders, at least one of them asynchronous.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsyncRace {
@@ -317,17 +335,13 @@ impl fmt::Display for AsyncRace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "this instruction {} {} {:#x}..{:#x}, which {} still {}; wait for its completion first\n  \
-             in flight: {} issued by warp {}\n  {}",
+            "this instruction {} {} {:#x}..{:#x}, which a {} in flight still {}; wait for its completion first",
             self.now,
             self.space,
             self.overlap.start,
             self.overlap.end,
             self.operation,
             self.in_flight,
-            self.operation,
-            self.issued_by_warp,
-            self.issued_at
         )
     }
 }
@@ -395,6 +409,7 @@ pub enum StallReason {
     InvalidatedMbarrier {
         address: u32,
     },
+    ClusterBarrier,
 }
 
 /// An operation that was issued and did not complete.
@@ -456,6 +471,7 @@ impl fmt::Display for StallReason {
                     "waits until at most {allowed} of its bulk groups are pending"
                 )
             }
+            Self::ClusterBarrier => write!(f, "waits for all threads of the cluster"),
             Self::InvalidatedMbarrier { address } => write!(
                 f,
                 "waits for mbarrier {address:#x}, which was invalidated meanwhile"

@@ -477,6 +477,7 @@ impl Cluster<'_> {
                     free: crate::tensor::memory::COLUMNS as u32 - used,
                 }
             }
+            Wait::ClusterBarrier => StallReason::ClusterBarrier,
             Wait::BulkGroup { allowed, .. } => StallReason::BulkGroup { allowed },
         }
     }

@@ -4,6 +4,7 @@
 //! later do it: the branch opens a [`Merge`] for its lanes; a group that reaches the merge's instruction waits there
 //! for the others, while these run on independently. Lanes that exit are taken out of every merge they belong to.
 
+use super::cluster_barrier::ClusterBarrier;
 use crate::isa::ir::{LANES, Reg, Src};
 
 /// Values of one register slot, by lane.
@@ -51,6 +52,8 @@ pub enum Wait {
     TensorMemory { columns: u32 },
     /// At most `allowed` bulk groups that are pending.
     BulkGroup { allowed: u32, read: bool },
+    /// All threads of the cluster.
+    ClusterBarrier,
 }
 
 /// Lanes that wait for each other at an instruction.
@@ -76,6 +79,7 @@ pub struct Warp {
     pub local: Vec<u8>,
     /// Bulk groups that each lane has committed.
     pub bulk_groups: [u32; LANES],
+    pub cluster_barrier: ClusterBarrier,
     merges: Vec<Option<Merge>>,
 }
 
@@ -92,6 +96,7 @@ impl Warp {
         self.live = populated;
         self.turn = 0;
         self.bulk_groups = [0; LANES];
+        self.cluster_barrier = ClusterBarrier::default();
         self.merges.clear();
         self.groups.clear();
         self.groups.push(Group {

@@ -68,6 +68,30 @@ pub fn named(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<Flow> 
     })
 }
 
+/// `barrier.cluster.arrive` and `.wait`.
+pub fn cluster(
+    cluster: &mut Cluster,
+    at: At,
+    arrive: bool,
+    wait: bool,
+    aligned: bool,
+    active: u32,
+) -> Step<Flow> {
+    if aligned && let Some(missing) = converge_live(cluster, at, active) {
+        return Ok(Flow::Block(missing));
+    }
+    if arrive {
+        let warp = &mut cluster.ctas[at.cta].warps[at.warp];
+        warp.cluster_barrier.arrive(active)?;
+        cluster.complete_cluster_barrier();
+    }
+    let barrier = &mut cluster.ctas[at.cta].warps[at.warp].cluster_barrier;
+    Ok(match wait && !barrier.wait(active)? {
+        true => Flow::Block(Wait::ClusterBarrier),
+        false => Flow::Next,
+    })
+}
+
 /// Each lane executes the mbarrier instruction on its own, in lane order.
 pub fn mbarrier(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> Step<Flow> {
     if let MbarrierOp::Wait { .. } = op {

@@ -108,14 +108,12 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
         }
 
         Op::Barrier { .. } => return barriers::named(cluster, at, &inst.op, active),
-        Op::ClusterBarrier { aligned, .. } => {
-            // Each cluster has one CTA, and its own arrival is all that the barrier waits for; the warps of the CTA
-            // are what is left to wait for, which needs the barrier of cluster launches.
-            if *aligned && let Some(wait) = converge_live(cluster, at, active) {
-                return Ok(Flow::Block(wait));
-            }
-            return Err(unsupported("barrier.cluster"));
-        }
+        Op::ClusterBarrier {
+            arrive,
+            wait,
+            aligned,
+            ..
+        } => return barriers::cluster(cluster, at, *arrive, *wait, *aligned, active),
         Op::Mbarrier(op) => return barriers::mbarrier(cluster, at, op, active),
 
         Op::TmaLoad(load) => copies::tma_load(cluster, at, load, active)?,

@@ -110,6 +110,25 @@ fn a_tile_in_flight_cannot_be_touched() {
 }
 
 #[test]
+fn a_race_is_reported_with_both_instructions() {
+    let failure = one_thread(&format!(
+        "{EXPECT}\n{LOAD}\nld.shared.u32 %r10, [%r3+252];\n{WAIT}"
+    ))
+    .try_run()
+    .expect_err("the tile is in flight");
+    let expected = format!(
+        "kernel `kernel`: this instruction reads bytes of shared memory 0x8fc..0x900, which a bulk load in flight \
+         still writes; wait for its completion first\n  \
+         at CTA (0, 0, 0), warp 0, lane 0\n    \
+         line 28: ld.shared.u32 %r10, [%r3+252];\n  \
+         in flight: bulk load, issued by warp 0\n    \
+         line 27: {LOAD}"
+    );
+    assert_eq!(failure.to_string(), expected);
+    assert_eq!(failure.class(), FailureClass::LaunchFailed);
+}
+
+#[test]
 fn the_source_of_a_store_may_be_read_but_not_written() {
     let rest = "cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;";
     one_thread(&format!("{STORE}\nld.shared.u32 %r10, [%r3];\n{rest}")).run();

@@ -1,5 +1,5 @@
 use super::*;
-use crate::machine::report::BarrierMisuse;
+use crate::machine::report::{BarrierMisuse, ClusterBarrierMisuse};
 
 #[test]
 fn a_barrier_orders_writes_before_reads_of_other_warps() {
@@ -147,5 +147,71 @@ fn a_barrier_that_nobody_else_reaches_is_a_deadlock() {
             .to_string()
             .contains("waits at barrier 3: 32 of 64 threads arrived"),
         "{report}"
+    );
+}
+
+#[test]
+fn the_cluster_barrier_orders_all_warps() {
+    let out = program(
+        r"
+    mov.u32 %r20, 0;
+AGAIN:
+    shl.b32 %r10, %r0, 2;
+    add.u32 %r10, %r2, %r10;
+    add.u32 %r13, %r0, %r20;
+    st.shared.u32 [%r10], %r13;
+    barrier.cluster.arrive.release.aligned;
+    barrier.cluster.wait.acquire.aligned;
+    xor.b32 %r11, %r0, 96;
+    shl.b32 %r11, %r11, 2;
+    add.u32 %r11, %r2, %r11;
+    ld.shared.u32 %r12, [%r11];
+    barrier.cluster.arrive;
+    barrier.cluster.wait;
+    add.u32 %r20, %r20, 1;
+    setp.lt.u32 %p1, %r20, 3;
+    @%p1 bra AGAIN;
+    st.global.u32 [%rd1], %r12;
+",
+    )
+    .block(128)
+    .run();
+    let expected: Vec<u32> = (0..128).map(|thread| 2 + (thread ^ 96)).collect();
+    assert_eq!(out[..128], expected);
+}
+
+#[test]
+fn the_cluster_barrier_does_not_wait_for_threads_that_exited() {
+    let out = program(
+        r"
+    setp.ge.u32 %p1, %r0, 32;
+    @%p1 bra LATE;
+    barrier.cluster.arrive;
+    barrier.cluster.wait;
+    st.global.u32 [%rd1], 9;
+    bra DONE;
+LATE:
+    nanosleep.u32 1;
+    nanosleep.u32 1;
+DONE:
+",
+    )
+    .block(64)
+    .run();
+    assert_eq!(out[..64], [[9; 32], [0; 32]].concat());
+}
+
+#[test]
+fn arrive_and_wait_alternate() {
+    let kind = program("barrier.cluster.wait;").fail_at("barrier.cluster.wait");
+    assert_eq!(
+        kind,
+        FailureKind::ClusterBarrier(ClusterBarrierMisuse::NotArrived)
+    );
+    let kind = program("barrier.cluster.arrive;\nbarrier.cluster.arrive.relaxed;")
+        .fail_at("barrier.cluster.arrive.relaxed");
+    assert_eq!(
+        kind,
+        FailureKind::ClusterBarrier(ClusterBarrierMisuse::ArrivedTwice)
     );
 }
