@@ -34,7 +34,7 @@ pub fn run<const TILE_N: u32>(k: u32, ring: Ring<TILE_N>, tmem: u32, tile: Outpu
     if last_mmas != 0 {
         let stage = stages.acquire();
         multiply::<TILE_N>(&stage, last_mmas, tmem, scale_b_column, &mut accumulate);
-        stage.release();
+        stage.retire();
     }
     tcgen05::commit(ring.accumulators_full());
 }
