@@ -3,10 +3,10 @@
 use anyhow::Context as _;
 use cust::context::Context;
 use cust::device::Device;
-use nvfp4_dual_gemm::driver::{self, DriverChoice, DriverKind, Selected};
+use nvfp4_dual_gemm::driver::{self, DriverChoice, DriverError, DriverKind, Selected};
 use nvfp4_dual_gemm::kernels::{COMPUTE_CAPABILITIES, PTX};
 use nvfp4_dual_gemm::launch::Kernels;
-use nvfp4_dual_gemm::plan::Gpu;
+use nvfp4_dual_gemm::plan::{Gpu, PlanError};
 
 /// File with another build of the kernels.
 const PTX_VARIABLE: &str = "NVFP4_PTX";
@@ -42,6 +42,16 @@ pub fn open() -> anyhow::Result<Opened> {
 pub fn select() -> anyhow::Result<Selected> {
     let selected = driver::select_with_fallback(DriverChoice::from_env()?, |capability| {
         COMPUTE_CAPABILITIES.contains(&capability)
+    })
+    .map_err(|error| match error {
+        // Says what is needed as well as what was found.
+        DriverError::NoSuitableDevice { found } if !found.is_empty() => {
+            anyhow::Error::from(PlanError::UnsupportedDevice {
+                found: found[0],
+                needed: COMPUTE_CAPABILITIES,
+            })
+        }
+        other => other.into(),
     })?;
     cust::init(cust::CudaFlags::empty()).context("initialising the driver")?;
     Ok(selected)

@@ -175,7 +175,10 @@ pub enum DriverError {
         function: &'static str,
     },
 
-    #[error("no GPU here has a kernel: found {}", list_devices(.found))]
+    #[error(
+        "no GPU here can be used: found {}. Set {DEVICE_VARIABLE}=emulator to run on an emulated B200",
+        list_devices(.found)
+    )]
     NoSuitableDevice {
         /// Compute capabilities (major, minor) of the devices found, in order of their ordinals.
         found: Vec<(u32, u32)>,
@@ -200,6 +203,9 @@ impl DriverError {
     fn summary(&self) -> String {
         match self {
             Self::NoLibrary { .. } => "no CUDA driver was found".to_owned(),
+            Self::NoSuitableDevice { found } => {
+                format!("no GPU here can be used: found {}", list_devices(found))
+            }
             other => other.to_string(),
         }
     }
