@@ -1,1 +1,190 @@
-//! What the whole-product tests share.
+//! What the whole-product tests share: a device with the kernels loaded, and one dual GEMM on it.
+//!
+//! The tests run on a B200 or B300 if there is one, else on the emulated B200; those that are about the emulator's own
+//! checks ask for it. `NVFP4_PTX` names a file with another build of the kernels, to be tested instead of the shipped one.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use nvfp4_dual_gemm::check::CheckError;
+use nvfp4_dual_gemm::cust::context::legacy::{Context, ContextFlags};
+use nvfp4_dual_gemm::cust::device::Device;
+use nvfp4_dual_gemm::cust::error::{CudaError, CudaResult};
+use nvfp4_dual_gemm::cust::memory::{CopyDestination, DeviceBuffer};
+use nvfp4_dual_gemm::cust::stream::{Stream, StreamFlags};
+use nvfp4_dual_gemm::cust::{self, CudaFlags};
+use nvfp4_dual_gemm::driver::{self, DriverChoice, DriverKind, Selected};
+use nvfp4_dual_gemm::kernels::{COMPUTE_CAPABILITIES, PTX};
+use nvfp4_dual_gemm::launch::{Arguments, DeviceMatrix, DeviceSpan, Kernels, LoadError};
+use nvfp4_dual_gemm::plan::DualGemm;
+use nvfp4_dual_gemm::{Inputs, Nvfp4Matrix};
+
+const PTX_VARIABLE: &str = "NVFP4_PTX";
+
+/// The PTX under test.
+pub fn ptx() -> Cow<'static, str> {
+    let Some(path) = std::env::var_os(PTX_VARIABLE).filter(|path| !path.is_empty()) else {
+        return Cow::Borrowed(PTX);
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Cow::Owned(text),
+        Err(error) => panic!("{PTX_VARIABLE}={}: {error}", path.display()),
+    }
+}
+
+/// A context of its own, so that a kernel which fails in one test breaks no other.
+pub struct TestDevice {
+    selected: Selected,
+    // Destroyed when the test is done; everything on the device lives in it.
+    _context: Context,
+}
+
+impl TestDevice {
+    /// The device that `NVFP4_DEVICE` asks for: by default a GPU that has a kernel, else the emulator.
+    pub fn open() -> Self {
+        let device = Self::choose(DriverChoice::from_env().unwrap());
+        println!("{}", device.selected);
+        device
+    }
+
+    /// The emulated B200. A process has one driver: a test binary that calls this never calls [`Self::open`].
+    pub fn emulator() -> Self {
+        Self::choose(DriverChoice::Emulator)
+    }
+
+    fn choose(choice: DriverChoice) -> Self {
+        let accepts = |capability| COMPUTE_CAPABILITIES.contains(&capability);
+        let selected = driver::select_with_fallback(choice, accepts).unwrap();
+        cust::init(CudaFlags::empty()).unwrap();
+        driver::capture_device_reports();
+        let device = Device::get_device(selected.device).unwrap();
+        let context = Context::create_and_push(ContextFlags::SCHED_AUTO, device).unwrap();
+        Self {
+            selected,
+            _context: context,
+        }
+    }
+
+    pub fn is_emulated(&self) -> bool {
+        self.selected.kind == DriverKind::Emulator
+    }
+
+    /// Loads the PTX under test.
+    pub fn kernels(&self) -> Kernels {
+        self.load(&ptx()).unwrap()
+    }
+
+    /// Loads any PTX with the same entries.
+    pub fn load(&self, ptx: &str) -> Result<Kernels, LoadError> {
+        Kernels::load_ptx(ptx)
+    }
+}
+
+/// Fills outputs before a launch: no kernel writes it by chance for long.
+pub const FILL: u8 = 0xA5;
+
+/// The device buffers of one dual GEMM; outputs are filled with [`FILL`].
+pub struct Buffers {
+    /// Elements and scale factors of A, B1 and B2.
+    operands: [[DeviceBuffer<u8>; 2]; 3],
+    pub output: DeviceBuffer<u8>,
+}
+
+impl Buffers {
+    pub fn new(inputs: &Inputs, output_bytes: usize) -> CudaResult<Self> {
+        let upload = |matrix: &Nvfp4Matrix| -> CudaResult<_> {
+            Ok([
+                DeviceBuffer::from_slice(matrix.elements())?,
+                DeviceBuffer::from_slice(matrix.tiled_scales())?,
+            ])
+        };
+        Ok(Self {
+            operands: [upload(&inputs.a)?, upload(&inputs.b1)?, upload(&inputs.b2)?],
+            output: DeviceBuffer::from_slice(&vec![FILL; output_bytes])?,
+        })
+    }
+
+    /// Arguments with one output.
+    pub fn arguments(&self, inputs: &Inputs) -> Arguments {
+        let matrix = |host: &Nvfp4Matrix, [elements, scales]: &[DeviceBuffer<u8>; 2]| {
+            DeviceMatrix::new(host.shape(), elements, scales)
+        };
+        let [a, b1, b2] = &self.operands;
+        Arguments {
+            a: matrix(&inputs.a, a),
+            b1: matrix(&inputs.b1, b1),
+            b2: matrix(&inputs.b2, b2),
+            output: DeviceSpan::of(&self.output),
+            output2: None,
+            alpha1: inputs.alpha1,
+            alpha2: inputs.alpha2,
+        }
+    }
+
+    /// The bytes of every buffer.
+    pub fn download(&self) -> CudaResult<Vec<Vec<u8>>> {
+        let buffers = self.operands.iter().flatten();
+        buffers.chain([&self.output]).map(bytes).collect()
+    }
+}
+
+fn bytes(buffer: &DeviceBuffer<u8>) -> CudaResult<Vec<u8>> {
+    let mut bytes = vec![0; buffer.len()];
+    buffer.copy_to(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A kernel that was launched and failed on the device.
+#[derive(Debug)]
+pub struct KernelFailure {
+    pub error: CudaError,
+    /// What an emulated device has to say about it.
+    pub report: Option<String>,
+}
+
+impl fmt::Display for KernelFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.error)?;
+        match &self.report {
+            Some(report) => write!(f, "\n{report}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The bits of C, `[L, M, N]` in f16, as the planned kernel computes it.
+pub fn compute(
+    kernels: &Kernels,
+    plan: &DualGemm,
+    inputs: &Inputs,
+) -> Result<Vec<u16>, KernelFailure> {
+    let failure = |error| KernelFailure {
+        error,
+        report: driver::take_device_report(),
+    };
+    let stream = Stream::new(StreamFlags::NON_BLOCKING, None).map_err(failure)?;
+    let buffers = Buffers::new(inputs, plan.output_bytes()).map_err(failure)?;
+    let bound = plan.bind(kernels, &buffers.arguments(inputs)).unwrap();
+    // SAFETY: the buffers live until the stream is idle, and are this function's own.
+    unsafe { bound.launch(&stream) }.unwrap();
+    stream.synchronize().map_err(failure)?;
+    let bytes = bytes(&buffers.output).map_err(failure)?;
+    let (elements, _) = bytes.as_chunks();
+    Ok(elements.iter().copied().map(u16::from_le_bytes).collect())
+}
+
+/// Panics with what went wrong, if anything did.
+pub fn assert_passed(
+    what: &dyn fmt::Display,
+    outcome: Result<nvfp4_dual_gemm::check::Outcome, CheckError>,
+) {
+    let outcome = outcome.unwrap_or_else(|error| panic!("{what}: {error}"));
+    let [products1, products2] = &outcome.accumulators;
+    assert!(
+        outcome.passed(),
+        "{what}: {}\nA·B1ᵀ: {products1}\nA·B2ᵀ: {products2}\nC: {}\n{} bytes outside of the outputs written",
+        outcome.kernel.name,
+        outcome.outputs,
+        outcome.guard_bytes_written,
+    );
+}
