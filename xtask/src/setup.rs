@@ -219,10 +219,10 @@ fn require_pip(sh: &Shell) -> Result<()> {
 }
 
 fn report_compiler(sh: &Shell, install: bool) -> Result<()> {
-    let mut search = toolchain::search(None);
+    let mut search = toolchain::search(None, None);
     if search.found.is_none() && install {
         install_debian_compiler(sh)?;
-        search = toolchain::search(None);
+        search = toolchain::search(None, None);
     }
     search.print();
     if search.found.is_none() {

@@ -46,10 +46,14 @@ pub struct Arguments {
 
 pub fn run(arguments: Arguments) -> Result<()> {
     let target = &BLACKWELL;
+    let mut recorded = None;
     if arguments.check {
         header::check_sources(target)?;
+        let committed = read(&workspace::ptx_dir().join(target.file))?;
+        recorded = Some(Header::parse(&committed)?.version);
     }
-    let toolchain = toolchain::find(arguments.compiler.as_deref())?;
+    // Only the recorded compiler can show that the committed PTX is what the sources build.
+    let toolchain = toolchain::find(arguments.compiler.as_deref(), recorded.as_ref())?;
     let ptx = build(&toolchain, target)?;
     if arguments.check {
         check(&ptx, &toolchain, target)

@@ -72,19 +72,32 @@ impl Search {
     }
 }
 
-/// The first usable compiler: the explicit one, else a rustup nightly, else one on `PATH` or in `/usr/bin`.
+/// The first usable compiler: the explicit one, else a rustup nightly, else one on `PATH` or in `/usr/bin`. A usable one of
+/// the `preferred` version goes before all others.
 ///
 /// An explicit setting is binding: where it does not work, nothing else is tried.
-pub fn search(explicit: Option<&Path>) -> Search {
+pub fn search(explicit: Option<&Path>, preferred: Option<&Version>) -> Search {
     let mut search = Search {
         skipped: Vec::new(),
         found: None,
     };
     for (origin, rustc) in candidates(explicit, &mut search.skipped) {
         match probe(&rustc) {
-            Ok(toolchain) => {
-                search.found = Some((origin, toolchain));
+            Ok(toolchain) if preferred.is_some_and(|version| *version == toolchain.version) => {
+                let earlier = search.found.replace((origin, toolchain));
+                search
+                    .skipped
+                    .extend(earlier.map(|(origin, other)| Skipped {
+                        origin,
+                        reason: format!("{} is not the compiler wanted here", other.version.rustc),
+                    }));
                 break;
+            }
+            Ok(toolchain) => {
+                search.found.get_or_insert((origin, toolchain));
+                if preferred.is_none() {
+                    break;
+                }
             }
             Err(reason) => search.skipped.push(Skipped {
                 origin,
@@ -96,8 +109,8 @@ pub fn search(explicit: Option<&Path>) -> Search {
 }
 
 /// As [`search`], printing the way to it; without any compiler an error that says how to get one.
-pub fn find(explicit: Option<&Path>) -> Result<Toolchain> {
-    let search = search(explicit);
+pub fn find(explicit: Option<&Path>, preferred: Option<&Version>) -> Result<Toolchain> {
+    let search = search(explicit, preferred);
     search.print();
     match search.found {
         Some((_, toolchain)) => Ok(toolchain),
@@ -311,7 +324,7 @@ mod tests {
 
     #[test]
     fn an_explicit_compiler_that_does_not_run_is_not_replaced() {
-        let search = search(Some(Path::new("/nonexistent/rustc")));
+        let search = search(Some(Path::new("/nonexistent/rustc")), None);
         assert!(search.found.is_none());
         assert_eq!(search.skipped.len(), 1);
     }
