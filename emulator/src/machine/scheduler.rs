@@ -1,4 +1,5 @@
-//! The scheduler of one cluster: cooperative and deterministic. Warps take turns; within a warp, so do its groups.
+//! The scheduler of one cluster: cooperative and deterministic. Warps take turns; within a warp, so
+//! do its groups.
 
 use std::sync::atomic::Ordering;
 
@@ -14,7 +15,8 @@ use crate::isa::ir::{Guard, Op};
 /// Instructions of a group's turn.
 const QUANTUM: u32 = 64;
 
-/// Instructions after which one asynchronous operation completes even if warps could go on: they may be polling for it.
+/// Instructions after which one asynchronous operation completes even if warps could go on: they
+/// may be polling for it.
 const PATIENCE: u64 = 4096;
 
 /// Turns between looks at whether another cluster failed.
@@ -280,8 +282,9 @@ impl Cluster<'_> {
         })
     }
 
-    /// Joins the parts of a warp that wait at one `.aligned` instruction, and fails where the rest of the warp will not
-    /// come: no lane of it can run.
+    /// Joins the parts of a warp that wait at one `.aligned` instruction, and fails where the rest
+    /// of the warp will not come: it waits at another one, or at a branch's meeting point. A part
+    /// that waits for something else may still come.
     fn check_aligned(&mut self, cta: usize, warp: usize) -> Result<(), LaunchFailure> {
         let state = &mut self.ctas[cta].warps[warp];
         let is_waiting =
@@ -304,7 +307,7 @@ impl Cluster<'_> {
             state.join_groups(pc);
             return Ok(());
         }
-        if state.groups.iter().any(|group| group.state == State::Ready) {
+        if !state.groups.iter().all(is_waiting) {
             return Ok(());
         }
         let missing = state.live & !there;

@@ -22,7 +22,7 @@ pub fn named(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<Flow> 
     else {
         return Ok(Flow::Next);
     };
-    if *aligned && let Some(wait) = converge_live(cluster, at, active) {
+    if *aligned && let Some(wait) = converge_live(cluster, at, active)? {
         return Ok(Flow::Block(wait));
     }
     let cta = &mut cluster.ctas[at.cta];
@@ -77,7 +77,7 @@ pub fn cluster(
     aligned: bool,
     active: u32,
 ) -> Step<Flow> {
-    if aligned && let Some(missing) = converge_live(cluster, at, active) {
+    if aligned && let Some(missing) = converge_live(cluster, at, active)? {
         return Ok(Flow::Block(missing));
     }
     if arrive {
@@ -193,8 +193,8 @@ fn own(at: At, address: SharedAddress) -> Step<SharedAddress> {
     }
 }
 
-/// `test_wait` and `try_wait`. A `try_wait` whose lanes all wait for one phase of one barrier blocks until it completes;
-/// mixed ones return at once, as the instruction may.
+/// `test_wait` and `try_wait`. A `try_wait` whose lanes all wait for one phase of one barrier
+/// blocks until it completes; mixed ones return at once, as the instruction may.
 fn wait(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> Step<Flow> {
     let MbarrierOp::Wait {
         barrier,

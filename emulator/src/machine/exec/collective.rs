@@ -1,4 +1,5 @@
-//! Warp collectives with a member mask (PTX ISA §9.7.9.6, §9.7.13.3–11): they execute when all members are there.
+//! Warp collectives with a member mask (PTX ISA §9.7.9.6, §9.7.13.3–11): they execute when all
+//! members are there.
 
 use super::{Flow, uniform};
 use crate::isa::ir::{Op, ReduxOp, ShuffleMode, Src, Type, VoteMode};
@@ -22,9 +23,19 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<Flow
         return Ok(Flow::Next);
     }
     let pc = warp.groups[at.group].pc;
+    let code = &cluster.context.kernel.code;
+    // Any `bar.warp.sync` with this mask will do (PTX ISA §9.7.13.2); the others exchange values,
+    // so their members have to meet at one instruction.
+    let is_same = |other: u32| match op {
+        Op::WarpSync { .. } => {
+            let other = code.get(other as usize);
+            other.is_some_and(|inst| matches!(inst.op, Op::WarpSync { .. }))
+        }
+        _ => other == pc,
+    };
     let is_there = |index: usize, warp: &Warp| match warp.groups[index].state {
         State::Blocked(Wait::Collective { lanes, members: m })
-            if index != at.group && warp.groups[index].pc == pc && m == members =>
+            if index != at.group && is_same(warp.groups[index].pc) && m == members =>
         {
             lanes
         }
@@ -147,8 +158,8 @@ fn reduce(op: ReduxOp, ty: Type, a: u32, b: u32) -> Step<u32> {
     })
 }
 
-/// PTX ISA §9.7.9.6. Lanes outside of the mask can't be read: the values of lanes that exited are undefined, so reading
-/// one is refused.
+/// PTX ISA §9.7.9.6. Lanes outside of the mask can't be read: the values of lanes that exited are
+/// undefined, so reading one is refused.
 fn shuffle(warp: &mut Warp, op: &Op, active: u32) -> Step<()> {
     let Op::Shuffle {
         mode,

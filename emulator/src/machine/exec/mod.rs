@@ -164,25 +164,33 @@ fn unsupported(what: &str) -> FailureKind {
     }
 }
 
-/// Whether the lanes of `active` may execute an `.aligned` instruction: `Ok(None)` where they are the whole warp, else
-/// what to wait for. Others may still be on their way to here; lanes that exited will never come.
+/// Whether the lanes of `active` may execute an `.aligned` instruction: `Ok(None)` where they are
+/// the whole warp, else what to wait for. Others may still be on their way to here; lanes that
+/// exited will never come.
 fn converge(cluster: &Cluster, at: At, active: u32) -> Step<Option<Wait>> {
-    let Warp {
-        populated, live, ..
-    } = cluster.ctas[at.cta].warps[at.warp];
-    if live != populated {
+    let warp = &cluster.ctas[at.cta].warps[at.warp];
+    if warp.live != warp.populated {
         return Err(FailureKind::DivergentAligned {
             found: active,
-            missing: populated & !active,
+            missing: warp.populated & !active,
         });
     }
-    Ok((active != populated).then_some(Wait::Aligned { lanes: active }))
+    converge_live(cluster, at, active)
 }
 
-/// [`converge`] for barriers of the CTA, which do not wait for threads that exited (PTX ISA §9.7.13.1).
-fn converge_live(cluster: &Cluster, at: At, active: u32) -> Option<Wait> {
-    let live = cluster.ctas[at.cta].warps[at.warp].live;
-    (active != live).then_some(Wait::Aligned { lanes: active })
+/// [`converge`] for barriers of the CTA, which do not wait for threads that exited (PTX ISA
+/// §9.7.13.1).
+fn converge_live(cluster: &Cluster, at: At, active: u32) -> Step<Option<Wait>> {
+    let warp = &cluster.ctas[at.cta].warps[at.warp];
+    // Lanes that are here and whose guard is false step over the instruction.
+    let skipping = warp.groups[at.group].mask & !active;
+    if skipping != 0 {
+        return Err(FailureKind::DivergentAligned {
+            found: active,
+            missing: skipping,
+        });
+    }
+    Ok((active != warp.live).then_some(Wait::Aligned { lanes: active }))
 }
 
 /// An operand that has to be the same in all lanes.

@@ -81,7 +81,8 @@ DONE:
     assert_eq!(out[35..64], [3; 29]);
 }
 
-/// Even lanes come to the shuffle from two places, and the first branch's sides meet only behind it.
+/// Even lanes come to the shuffle from two places, and the first branch's sides meet only behind
+/// it.
 #[test]
 fn members_wait_for_each_other() {
     let out = program(
@@ -163,4 +164,24 @@ DONE:
         text.contains("waits to reconverge with lanes 0-15"),
         "{text}"
     );
+}
+
+#[test]
+fn warp_barriers_in_both_sides_of_a_branch_meet() {
+    let out = program(
+        r"
+    setp.lt.u32 %p1, %r0, 16;
+    @%p1 bra LOW;
+    st.shared.u32 [%r2], 7;
+    bar.warp.sync -1;
+    bra DONE;
+LOW:
+    bar.warp.sync -1;
+    ld.shared.u32 %r10, [%r2];
+    st.global.u32 [%rd1], %r10;
+DONE:
+",
+    )
+    .run();
+    assert_eq!(out[..16], [7; 16]);
 }

@@ -171,17 +171,6 @@ fn part_of_a_warp_must_not_execute_an_aligned_instruction() {
 }
 
 #[test]
-fn a_guard_splits_a_warp_as_well() {
-    let instruction = "@%p1 tcgen05.wait::ld.sync.aligned;";
-    let kind = program(&format!("setp.lt.u32 %p1, %r0, 5;\n{instruction}")).fail_at(instruction);
-    let expected = FailureKind::DivergentAligned {
-        found: 0x1f,
-        missing: !0x1f,
-    };
-    assert_eq!(kind, expected);
-}
-
-#[test]
 fn lanes_that_exited_are_missing_from_aligned_instructions() {
     let kind = program("setp.lt.u32 %p1, %r0, 5;\n@%p1 exit;\ntcgen05.wait::ld.sync.aligned;")
         .fail_at("tcgen05.wait");
@@ -207,4 +196,43 @@ OUT:
     )
     .run();
     assert_eq!(out.iter().sum::<u32>(), 5);
+}
+
+/// Lane 0 waits for warp 1 while the rest of warp 0 has reached the barrier.
+#[test]
+fn aligned_instructions_wait_for_lanes_that_a_guarded_wait_holds_up() {
+    let out = program(
+        r"
+    setp.eq.u32 %p1, %r0, 0;
+    @%p1 mbarrier.init.shared.b64 [%r2], 1;
+    bar.sync 0;
+    setp.eq.u32 %p3, %r0, 40;
+    @%p1 mbarrier.try_wait.parity.shared.b64 %p4, [%r2], 0;
+    nanosleep.u32 1;
+    nanosleep.u32 1;
+    @%p3 mbarrier.arrive.shared.b64 _, [%r2];
+    bar.sync 0;
+    st.global.u32 [%rd1], %r0;
+",
+    )
+    .block(64)
+    .run();
+    assert!(out[..64].iter().copied().eq(0..64));
+}
+
+#[test]
+fn lanes_must_not_step_over_an_aligned_barrier() {
+    for instruction in [
+        "@%p1 bar.sync 0;",
+        "@%p1 barrier.cluster.arrive.aligned;",
+        "@%p1 tcgen05.wait::ld.sync.aligned;",
+    ] {
+        let body = format!("setp.lt.u32 %p1, %r0, 5;\n{instruction}\nret;");
+        let kind = program(&body).fail_at(instruction);
+        let expected = FailureKind::DivergentAligned {
+            found: 0x1f,
+            missing: !0x1f,
+        };
+        assert_eq!(kind, expected, "{instruction}");
+    }
 }
