@@ -3,6 +3,7 @@
 use std::sync::atomic::{Ordering, fence};
 
 use super::unsupported;
+use crate::isa::alu::Format;
 use crate::isa::ir::{Address, AtomicOp, Op, Semantics, Space, Src, Type};
 use crate::isa::windows;
 use crate::machine::async_engine::SharedAddress;
@@ -279,7 +280,13 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         let old = match place(cluster, at, *space, effective(warp, address, lane))? {
             Place::Global(address) => {
                 aligned("global", address, bytes)?;
-                cluster.global.update(address, bytes.into(), update)?
+                let bytes = bytes.into();
+                match (*op, *ty) {
+                    (AtomicOp::Add, Type::F32) => cluster
+                        .global
+                        .update(address, bytes, |old| add_flushing(old, operand))?,
+                    _ => cluster.global.update(address, bytes, update)?,
+                }
             }
             Place::Shared(address) => {
                 cluster.check_shared(address, bytes, bytes, true)?;
@@ -299,14 +306,39 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
     Ok(())
 }
 
+fn f32_of(slot: u64) -> f32 {
+    f32::from_bits(slot as u32)
+}
+
+/// The sum's bits; a NaN is the canonical one, since the host's choice is not portable.
+fn add(a: f32, b: f32) -> u64 {
+    let sum = a + b;
+    let canonical = Format::F32.canonical_nan();
+    if sum.is_nan() {
+        canonical
+    } else {
+        sum.to_bits().into()
+    }
+}
+
+/// `atom.add.f32` on global memory takes and leaves subnormals as zeros of their sign; on shared
+/// memory it does not (PTX ISA §9.7.13.5).
+fn add_flushing(old: u64, a: u64) -> u64 {
+    let flush = |x: f32| {
+        if x.is_subnormal() {
+            0f32.copysign(x)
+        } else {
+            x
+        }
+    };
+    let sum = add(flush(f32_of(old)), flush(f32_of(a)));
+    flush(f32_of(sum)).to_bits().into()
+}
+
 /// The new value of an atomic (PTX ISA §9.7.13.6); the caller cuts it to the element's width.
 fn combine(op: AtomicOp, ty: Type, old: u64, a: u64, b: u64) -> u64 {
-    let narrow = |value: u64| value as u32;
     match (op, ty) {
-        (AtomicOp::Add, Type::F32) => {
-            let sum = f32::from_bits(narrow(old)) + f32::from_bits(narrow(a));
-            sum.to_bits().into()
-        }
+        (AtomicOp::Add, Type::F32) => add(f32_of(old), f32_of(a)),
         (AtomicOp::Add, Type::F64) => (f64::from_bits(old) + f64::from_bits(a)).to_bits(),
         (AtomicOp::Add, _) => old.wrapping_add(a),
         (AtomicOp::Min, Type::S32) => (old as i32).min(a as i32) as u64,
@@ -345,7 +377,8 @@ pub fn prefetch(
     Ok(())
 }
 
-/// The bytes of the tensor map at a generic address: global, constant or parameter memory (PTX ISA §9.7.9.27).
+/// The bytes of the tensor map at a generic address: global, constant or parameter memory (PTX ISA
+/// §9.7.9.27).
 pub fn tensor_map(cluster: &Cluster, address: u64) -> Step<[u8; TENSOR_MAP_BYTES]> {
     aligned("tensor map", address, TENSOR_MAP_ALIGNMENT as u32)?;
     let mut map = [0; TENSOR_MAP_BYTES];

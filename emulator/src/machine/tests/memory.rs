@@ -91,6 +91,28 @@ fn atomics_count_every_lane() {
     assert_eq!(out[64..69], [64, 31, 2, 5, 5]);
 }
 
+#[test]
+fn float_additions_flush_subnormals_in_global_memory_only() {
+    let out = program(
+        r"
+    setp.ne.u32 %p1, %r0, 0;
+    @%p1 exit;
+    mov.b32 %f1, 0x80000001;
+    mov.b32 %f2, 0x7f800001;
+    mov.b32 %r10, 0x80000001;
+    st.global.b32 [%rd0], %r10;
+    red.global.add.f32 [%rd0], %f1;
+    st.shared.b32 [%r2], %r10;
+    red.shared.add.f32 [%r2], %f1;
+    ld.shared.b32 %r11, [%r2];
+    st.global.b32 [%rd0+4], %r11;
+    red.global.add.f32 [%rd0+8], %f2;
+",
+    )
+    .run();
+    assert_eq!(out[..3], [0x8000_0000, 0x8000_0002, 0x7fff_ffff]);
+}
+
 fn out_of_bounds(kind: &FailureKind) -> bool {
     matches!(
         kind,
