@@ -17,8 +17,12 @@ use crate::ptx::ast::{self, Block, Function, Operand, Statement};
 /// Functions inside each other; real call trees are far shallower.
 const MAX_CALL_DEPTH: usize = 64;
 
-/// Bytes of a stack frame or a parameter list that is still plausible.
+/// Bytes of one variable of a body, or one parameter, that are still plausible.
 const MAX_FRAME: u64 = 1 << 24;
+
+/// Bytes of local memory per thread (CUDA C++ Programming Guide, "Technical Specifications per
+/// Compute Capability").
+const MAX_LOCAL: u64 = 512 << 10;
 
 /// Where a kernel's shared memory ends, relative to the CTA's first usable byte.
 pub(super) struct SharedLayout {
@@ -41,14 +45,15 @@ impl<'a> Decoder<'a> {
         self.block(body);
         self.line = self.code.last().map_or(function.line, |last| last.line);
         self.emit(Op::Exit);
-        if self.code.len() > MAX_INSTRUCTIONS {
+        if self.is_too_long() {
             let message = format!("needs more than {MAX_INSTRUCTIONS} instructions after inlining");
             self.error(function.line, message);
         }
         self.finish(function, params, param_bytes, layout)
     }
 
-    /// Parameters lie in order, each at its own alignment (PTX ISA §4.2 of the CUDA ABI, "Parameter passing").
+    /// Parameters lie in order, each at its own alignment (PTX ISA §4.2 of the CUDA ABI, "Parameter
+    /// passing").
     fn kernel_params(&mut self, function: &'a Function) -> (Vec<Param>, u32) {
         let mut params = Vec::new();
         let mut end = 0u64;
@@ -97,8 +102,9 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Static variables from the CTA's first usable byte on: those of module scope that the kernel names, then those
-    /// of its bodies, in the text's order. Dynamic shared memory (`.extern .shared name[]`) follows.
+    /// Static variables from the CTA's first usable byte on: those of module scope that the kernel
+    /// names, then those of its bodies, in the text's order. Dynamic shared memory (`.extern
+    /// .shared name[]`) follows.
     fn lay_out_shared(&mut self, body: &'a Block) -> SharedLayout {
         let mut used = Used::default();
         used.collect(body, self.functions);
@@ -190,11 +196,16 @@ impl<'a> Decoder<'a> {
             }
         }
         for statement in &block.statements {
-            if self.code.len() > MAX_INSTRUCTIONS {
+            if self.is_too_long() {
                 return;
             }
             self.statement(statement);
         }
+    }
+
+    /// An inlined call adds labels even where it adds no instruction.
+    fn is_too_long(&self) -> bool {
+        self.code.len().max(self.labels.len()) > MAX_INSTRUCTIONS
     }
 
     fn statement(&mut self, statement: &'a Statement) {
@@ -263,8 +274,12 @@ impl<'a> Decoder<'a> {
             return;
         };
         let address = align_up(u64::from(self.local_bytes), u64::from(variable.align));
-        if address + bytes > MAX_FRAME {
-            let message = format!("more than {MAX_FRAME} bytes of local memory are not supported");
+        if address + bytes > MAX_LOCAL {
+            let message = format!(
+                "`{}` ends at byte {} of local memory; a thread has {MAX_LOCAL}",
+                variable.name,
+                address + bytes
+            );
             return self.error(variable.line, message);
         }
         self.local_bytes = (address + bytes) as u32;
@@ -277,8 +292,8 @@ impl<'a> Decoder<'a> {
         self.scopes.declare(&variable.name, symbol);
     }
 
-    /// `call (results), function, (arguments)`: the body is decoded in place. Parameters in `.param` space live in
-    /// local memory that caller and callee name differently.
+    /// `call (results), function, (arguments)`: the body is decoded in place. Parameters in
+    /// `.param` space live in local memory that caller and callee name differently.
     pub fn call(&mut self, operands: &'a [Operand]) -> Decoded<()> {
         let (results, rest) = match operands.split_first() {
             Some((Operand::Tuple(results), rest)) => (results.as_slice(), rest),
@@ -428,7 +443,8 @@ impl<'a> Decoder<'a> {
         ))
     }
 
-    /// What a callee's parameter stands for: the caller's `.param` variable itself, or a place of its own.
+    /// What a callee's parameter stands for: the caller's `.param` variable itself, or a place of
+    /// its own.
     fn formal(&mut self, formal: &ast::Variable, actual: &Operand) -> Decoded<Symbol> {
         if formal.space == ast::Space::Reg {
             let bits = declared_bits(&formal.ty)

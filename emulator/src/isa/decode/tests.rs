@@ -670,3 +670,25 @@ proptest! {
         let _ = load(&text, &ENVIRONMENT, &mut |_| Ok(0x1000));
     }
 }
+
+#[test]
+fn local_memory_is_that_of_a_device() {
+    assert!(kernel_of(".local .b8 most[524272];").is_ok());
+    let messages = messages(".local .b8 more[524273];");
+    assert!(messages[0].contains("a thread has 524288"), "{messages:?}");
+}
+
+/// Each function calls the next one twice: 2^40 calls, none of which needs an instruction.
+#[test]
+fn calls_that_multiply_end() {
+    let mut text = ".func f40() { ret; }\n".to_owned();
+    for level in (0..40).rev() {
+        let next = level + 1;
+        text += &format!(".func f{level}() {{ call f{next}; call f{next}; }}\n");
+    }
+    text += ".visible .entry k() { call f0; ret; }";
+    let Err(LoadError::Unsupported(errors)) = load_text(&text) else {
+        panic!("2^40 calls were inlined")
+    };
+    assert!(errors[0].message.contains("after inlining"), "{errors:?}");
+}
