@@ -34,13 +34,16 @@ impl Function {
     pub(super) fn threads_per_block(&self) -> u32 {
         let directives = &self.kernel.directives;
         match directives.reqntid.or(directives.maxntid) {
-            Some(threads) => threads.iter().product(),
+            Some(threads) => threads
+                .iter()
+                .fold(1, |product: u32, extent| product.saturating_mul(*extent))
+                .min(THREADS_PER_BLOCK),
             None => THREADS_PER_BLOCK,
         }
     }
 
-    /// Dynamic shared memory that a launch may ask for, in bytes: what was opted into, at least what static shared
-    /// memory leaves of the 48 KiB that need no opt-in.
+    /// Dynamic shared memory that a launch may ask for, in bytes: what was opted into, at least
+    /// what static shared memory leaves of the 48 KiB that need no opt-in.
     pub(super) fn dynamic_shared_limit(&self) -> u32 {
         let plain = SHARED_BYTES_PER_BLOCK.saturating_sub(self.kernel.static_shared_bytes);
         plain.max(self.max_dynamic_shared_bytes)
@@ -62,7 +65,8 @@ impl Function {
             7 => 0,
             MAX_DYNAMIC_SHARED_SIZE_BYTES => self.dynamic_shared_limit(),
             PREFERRED_SHARED_MEMORY_CARVEOUT => self.shared_carveout as u32,
-            // Whether the cluster shape must be given at launch, and the shape that the PTX requires.
+            // Whether the cluster shape must be given at launch, and the shape that the PTX
+            // requires.
             10 => (self.kernel.directives.explicitcluster && cluster.is_none()).into(),
             11..=13 => cluster_extent((id - 11) as usize),
             NON_PORTABLE_CLUSTER_SIZE_ALLOWED => self.non_portable_cluster.into(),
@@ -71,7 +75,8 @@ impl Function {
         })
     }
 
-    /// CTAs of `threads` threads and `dynamic` bytes of dynamic shared memory that one multiprocessor can hold.
+    /// CTAs of `threads` threads and `dynamic` bytes of dynamic shared memory that one
+    /// multiprocessor can hold.
     fn blocks_per_multiprocessor(
         &self,
         properties: &DeviceProperties,

@@ -1,5 +1,5 @@
-//! Kernel launches. They run to completion inside the call; a failure breaks the context, as on a device, and every
-//! later call in it returns the failure's status.
+//! Kernel launches. They run to completion inside the call; a failure breaks the context, as on a
+//! device, and every later call in it returns the failure's status.
 
 use std::ffi::c_void;
 
@@ -41,9 +41,10 @@ impl Attributes {
         let mut parsed = Self::default();
         for attribute in attributes {
             match attribute.id {
-                // Hints, or promises about overlap with other launches, which there never is: ignore, access policy
-                // window, synchronisation policy, cluster scheduling, programmatic stream serialisation, priority,
-                // memory synchronisation domains, preferred cluster shape, shared-memory carveout.
+                // Hints, or promises about overlap with other launches, which there never is:
+                // ignore, access policy window, synchronisation policy, cluster scheduling,
+                // programmatic stream serialisation, priority, memory synchronisation domains,
+                // preferred cluster shape, shared-memory carveout.
                 0 | 1 | 3 | 5 | 6 | 8 | 9 | 10 | 11 | 14 => {}
                 // CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
                 4 => {
@@ -81,8 +82,9 @@ fn check_cluster(function: &Function, cluster: [u32; 3], grid: [u32; 3]) -> Resu
 /// Gathers the parameter buffer.
 ///
 /// # Safety
-/// `params` is null or an array of pointers, one per parameter of the kernel and each valid for that parameter's bytes;
-/// `extra` is null or a list of (tag, value) as `cuLaunchKernel` documents it.
+/// `params` is null or an array of pointers, one per parameter of the kernel and each valid for
+/// that parameter's bytes; `extra` is null or a list of (tag, value) as `cuLaunchKernel` documents
+/// it.
 unsafe fn parameters(
     function: &Function,
     params: *const *const c_void,
@@ -188,11 +190,7 @@ unsafe fn launch(
     };
     report::file(failure.to_string(), false);
     let status = status_of(&failure);
-    if matches!(
-        failure.class(),
-        FailureClass::InvalidValue | FailureClass::OutOfResources
-    ) {
-        // Refused before the first instruction: nothing ran, nothing broke.
+    if failure.is_refusal() {
         return Err(status);
     }
     let mut objects = driver.objects();

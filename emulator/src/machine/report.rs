@@ -121,6 +121,22 @@ pub enum FailureClass {
 }
 
 impl LaunchFailure {
+    /// Whether the launch was refused before its first instruction: nothing ran, nothing is broken.
+    pub fn is_refusal(&self) -> bool {
+        use FailureKind::*;
+        match self.kind {
+            InvalidDimension { .. }
+            | TooManyThreads { .. }
+            | BlockMismatch { .. }
+            | ClusterMismatch { .. }
+            | SharedMemoryLimit { .. }
+            | ParameterBytes { .. } => true,
+            // Of a form of launch, not of an instruction.
+            Unsupported { .. } => self.site.is_none(),
+            _ => false,
+        }
+    }
+
     pub fn class(&self) -> FailureClass {
         use FailureKind::*;
         match &self.kind {
@@ -198,7 +214,10 @@ pub enum FailureKind {
         address: u64,
         alignment: u64,
     },
-    #[error("a CTA of rank {rank} was addressed ({address:#x}); the cluster has {ctas}")]
+    #[error(
+        "shared memory: address {address:#x} is outside of the CTA's memory, where rank {rank} of the \
+         cluster would be; it has {ctas} CTAs"
+    )]
     NoSuchCta { address: u64, rank: u32, ctas: u32 },
 
     // ---- warps -------------------------------------------------------------------------------------------------
@@ -376,7 +395,8 @@ pub enum StallReason {
     Mbarrier {
         address: u32,
         wanted_parity: u32,
-        /// State of the barrier: completed phases, pending and expected arrivals, bytes outstanding.
+        /// State of the barrier: completed phases, pending and expected arrivals, bytes
+        /// outstanding.
         phase: u64,
         pending: u32,
         expected: u32,

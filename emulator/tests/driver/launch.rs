@@ -10,7 +10,8 @@ use super::functions::*;
 
 const HEAD: &str = ".version 8.7\n.target sm_100a\n.address_size 64\n";
 
-/// Loads a module that consists of the entry `f` with this signature and body; the module and the function.
+/// Loads a module that consists of the entry `f` with this signature and body; the module and the
+/// function.
 fn kernel(parameters: &str, directives: &str, body: &str) -> (Pointer, Pointer) {
     let ptx =
         format!("{HEAD}.visible .entry f({parameters})\n{directives}\n{{\n{body}\nret;\n}}\n");
@@ -280,6 +281,9 @@ fn launch_attributes_are_checked() {
         assert_eq!(status, Status::INVALID_CLUSTER_SIZE.0, "{grid}, {cluster}");
     }
     assert_eq!(run(COOPERATIVE, 4, 1), Status::NOT_SUPPORTED.0);
+    // Not emulated yet: refused by the launch itself, and the context stays usable.
+    assert_eq!(run(CLUSTER_DIMENSION, 4, 2), Status::NOT_SUPPORTED.0);
+    assert_eq!(cuCtxSynchronize(), SUCCESS);
     assert_eq!(run(CLUSTER_DIMENSION, 3, 1), SUCCESS);
     assert_eq!(run(PROGRAMMATIC_STREAM_SERIALIZATION, 7, 1), SUCCESS);
     assert_eq!(cuCtxSynchronize(), SUCCESS);
