@@ -1,5 +1,5 @@
-//! Global memory: a table of allocations. A device address is a host address, so that managed and pinned memory work
-//! unchanged; every access is checked against the table first.
+//! Global memory: a table of allocations. A device address is a host address, so that managed and
+//! pinned memory work unchanged; every access is checked against the table first.
 
 use std::alloc::Layout;
 use std::cell::Cell;
@@ -9,13 +9,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use thiserror::Error;
 
-/// Alignment of every allocation, as `cuMemAlloc` gives at least 256 bytes and allocators build on more.
+/// Alignment of every allocation, as `cuMemAlloc` gives at least 256 bytes and allocators build on
+/// more.
 pub const ALLOCATION_ALIGNMENT: u64 = 512;
 
 /// Inaccessible bytes on both sides of an allocation, so that neighbours never touch.
 const GUARD_BYTES: u64 = 4096;
 
-/// What fresh memory holds: not zero, so that a kernel that relies on zeroed memory gives wrong results here too.
+/// What fresh memory holds: not zero, so that a kernel that relies on zeroed memory gives wrong
+/// results here too.
 pub const POISON: u8 = 0xCB;
 
 /// An access that the allocation table does not allow.
@@ -97,7 +99,8 @@ fn describe(nearest: &Option<Extent>, address: u64) -> String {
     }
 }
 
-/// Host memory behind one allocation, guards included. Dropped when the table and every running launch let go of it.
+/// Host memory behind one allocation, guards included. Dropped when the table and every running
+/// launch let go of it.
 #[derive(Debug)]
 struct Block {
     extent: Extent,
@@ -105,7 +108,8 @@ struct Block {
     layout: Layout,
 }
 
-// SAFETY: `host` is owned by the block and only freed in `drop`; all accesses to the bytes go through relaxed atomics.
+// SAFETY: `host` is owned by the block and only freed in `drop`; all accesses to the bytes go
+// through relaxed atomics.
 unsafe impl Send for Block {}
 // SAFETY: as above.
 unsafe impl Sync for Block {}
@@ -155,8 +159,8 @@ impl GlobalMemory {
         }
     }
 
-    /// Allocates `bytes` bytes filled with [`POISON`], aligned to [`ALLOCATION_ALIGNMENT`]. The address is also a
-    /// valid host address until [`free`](Self::free).
+    /// Allocates `bytes` bytes filled with [`POISON`], aligned to [`ALLOCATION_ALIGNMENT`]. The
+    /// address is also a valid host address until [`free`](Self::free).
     pub fn allocate(&self, bytes: u64) -> Result<u64, AllocationError> {
         if bytes == 0 {
             return Err(AllocationError::ZeroBytes);
@@ -208,8 +212,8 @@ impl GlobalMemory {
         self.capacity
     }
 
-    /// The allocations as they are now. They stay readable and writable through the view even when freed meanwhile,
-    /// so that a launch never touches released host memory.
+    /// The allocations as they are now. They stay readable and writable through the view even when
+    /// freed meanwhile, so that a launch never touches released host memory.
     pub fn view(&self) -> GlobalView {
         let blocks = self.blocks.read().unwrap_or_else(PoisonError::into_inner);
         GlobalView {
@@ -242,9 +246,19 @@ impl GlobalMemory {
         let bytes = count.saturating_mul(pattern.len() as u64);
         let view = self.view();
         view.check(address, bytes)?;
-        view.write(address, &pattern.repeat(length(count)))
+        let part = pattern.repeat(length(count.min(FILL_ELEMENTS)));
+        let mut done = 0;
+        while done < bytes {
+            let step = (bytes - done).min(part.len() as u64);
+            view.write(address + done, &part[..length(step)])?;
+            done += step;
+        }
+        Ok(())
     }
 }
+
+/// Elements that a fill writes at a time.
+const FILL_ELEMENTS: u64 = 1 << 16;
 
 /// A length that was checked against an allocation, and so fits the address space.
 fn length(bytes: u64) -> usize {
@@ -263,9 +277,10 @@ fn nearest(extents: impl Iterator<Item = Extent>, address: u64) -> Option<Extent
 
 /// The allocations at one point in time, for one host thread.
 ///
-/// Every access uses relaxed atomics no wider than its alignment, so kernels that race are wrong but the emulator stays
-/// sound. Accesses of different widths to the same bytes give, on the hosts this runs on, some mixture of old and new
-/// bytes, which is also what the PTX memory model promises for a race.
+/// Every access uses relaxed atomics no wider than its alignment, so kernels that race are wrong
+/// but the emulator stays sound. Accesses of different widths to the same bytes give, on the hosts
+/// this runs on, some mixture of old and new bytes, which is also what the PTX memory model
+/// promises for a race.
 #[derive(Debug)]
 pub struct GlobalView {
     /// By ascending address.
@@ -319,7 +334,8 @@ impl GlobalView {
     fn pointer(&self, address: u64, bytes: u64) -> Result<*mut u8, GlobalFault> {
         let block = self.find(address, bytes)?;
         let offset = (address - block.extent.base + GUARD_BYTES) as usize;
-        // SAFETY: `find` checked that the address lies in the block, whose host memory starts `GUARD_BYTES` before it.
+        // SAFETY: `find` checked that the address lies in the block, whose host memory starts
+        // `GUARD_BYTES` before it.
         Ok(unsafe { block.host.add(offset) })
     }
 
@@ -333,7 +349,8 @@ impl GlobalView {
         let (head_bytes, rest) = into.split_at_mut(head);
         let (words, tail) = rest.as_chunks_mut::<8>();
         let body = words.len() * 8;
-        // SAFETY: all offsets lie in the `into.len()` bytes that `pointer` checked; `source + head` is aligned to 8.
+        // SAFETY: all offsets lie in the `into.len()` bytes that `pointer` checked; `source + head`
+        // is aligned to 8.
         unsafe {
             for (i, byte) in head_bytes.iter_mut().enumerate() {
                 *byte = AtomicU8::from_ptr(source.add(i)).load(Ordering::Relaxed);
@@ -361,7 +378,8 @@ impl GlobalView {
         let (head_bytes, rest) = from.split_at(head);
         let (words, tail) = rest.as_chunks::<8>();
         let body = words.len() * 8;
-        // SAFETY: all offsets lie in the `from.len()` bytes that `pointer` checked; `target + head` is aligned to 8.
+        // SAFETY: all offsets lie in the `from.len()` bytes that `pointer` checked; `target + head`
+        // is aligned to 8.
         unsafe {
             for (i, byte) in head_bytes.iter().enumerate() {
                 AtomicU8::from_ptr(target.add(i)).store(*byte, Ordering::Relaxed);
@@ -410,7 +428,8 @@ impl GlobalView {
         Ok(())
     }
 
-    /// Atomically replaces an element of `bytes` (2, 4 or 8) bytes by `update` of it; returns the old one.
+    /// Atomically replaces an element of `bytes` (2, 4 or 8) bytes by `update` of it; returns the
+    /// old one.
     pub fn update(
         &self,
         address: u64,
