@@ -115,9 +115,9 @@ impl RawLaunchAttribute {
     /// `CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION`
     const PROGRAMMATIC_STREAM_SERIALIZATION: u32 = 6;
 
-    fn new(id: u32, words: &[u32]) -> Self {
+    const fn new(id: u32, words: &[u32]) -> Self {
         let mut value = [0; 16];
-        value[..words.len()].copy_from_slice(words);
+        value.split_at_mut(words.len()).0.copy_from_slice(words);
         Self {
             id,
             padding: 0,
@@ -147,18 +147,18 @@ pub unsafe fn launch_kernel_ex(
         *mut *mut c_void,
         *mut *mut c_void,
     ) -> u32;
-    let mut attributes = Vec::with_capacity(2);
-    if let Some(cluster) = config.cluster {
-        attributes.push(RawLaunchAttribute::new(
-            RawLaunchAttribute::CLUSTER_DIMENSION,
-            &cluster,
-        ));
-    }
-    if config.programmatic_dependent_launch {
-        attributes.push(RawLaunchAttribute::new(
-            RawLaunchAttribute::PROGRAMMATIC_STREAM_SERIALIZATION,
-            &[1],
-        ));
+    let cluster = config
+        .cluster
+        .map(|cluster| RawLaunchAttribute::new(RawLaunchAttribute::CLUSTER_DIMENSION, &cluster));
+    let overlap = config.programmatic_dependent_launch.then(|| {
+        RawLaunchAttribute::new(RawLaunchAttribute::PROGRAMMATIC_STREAM_SERIALIZATION, &[1])
+    });
+    // On the stack: a launch does not allocate.
+    let mut attributes = [const { RawLaunchAttribute::new(0, &[]) }; 2];
+    let mut attribute_count = 0;
+    for attribute in [cluster, overlap].into_iter().flatten() {
+        attributes[attribute_count] = attribute;
+        attribute_count += 1;
     }
     let raw = RawLaunchConfig {
         grid: config.grid,
@@ -166,7 +166,7 @@ pub unsafe fn launch_kernel_ex(
         dynamic_shared_bytes: config.dynamic_shared_bytes,
         stream: stream.as_inner(),
         attributes: attributes.as_ptr(),
-        attribute_count: attributes.len() as u32,
+        attribute_count: attribute_count as u32,
     };
     // SAFETY: the driver API's signature.
     let launch: LaunchKernelEx = unsafe { std::mem::transmute(SLOT.find()?) };
