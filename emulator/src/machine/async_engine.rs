@@ -310,8 +310,25 @@ impl Engine {
             })
         });
         overtaking
-            .or_else(|| eligible(Queue::Unordered).next_back())
+            .or_else(|| {
+                eligible(Queue::Unordered)
+                    .next_back()
+                    .map(|i| self.oldest_store(i))
+            })
             .or_else(|| eligible(Queue::TensorPipe).next())
+    }
+
+    /// A store's thread waits for all but its last groups, so those stay in flight for longest if the oldest goes first.
+    fn oldest_store(&self, index: usize) -> usize {
+        let is_store = |operation: &Operation| matches!(operation.work, Work::BulkStore { .. });
+        let last = &self.operations[index];
+        if !is_store(last) {
+            return index;
+        }
+        self.operations
+            .iter()
+            .position(|other| is_store(other) && other.issuer.same_thread(&last.issuer))
+            .unwrap_or(index)
     }
 
     /// An operation that completes by itself after a warp's turn, if the policy wants one to.
