@@ -1,0 +1,18 @@
+//! The rules of mbarriers, TMA, bulk copies, tensor memory and the tensor core, each shown by a small PTX program that
+//! fails when the rule is broken. `emulator/RULES.md` lists them with their sources.
+//!
+//! Every program runs under several asynchrony policies, which must not change what it computes. Expected values come
+//! from formulas written here, never from the emulator's own functions.
+
+mod bulk;
+mod collectives;
+mod fragments;
+mod mbarrier;
+mod mma;
+mod mma_operands;
+mod program;
+mod races;
+mod tensor_copy;
+mod tensor_memory;
+mod tma;
+mod tma_bounds;

@@ -1,0 +1,372 @@
+//! A kernel written as PTX text, its buffers, and how it runs.
+
+use std::sync::Arc;
+
+use ptx_emulator::isa::{self, LoadEnvironment, LoadError, Module};
+use ptx_emulator::machine::report::AsyncRace;
+use ptx_emulator::machine::{
+    Asynchrony, Device, DeviceProperties, FailureKind, Launch, LaunchFailure, LaunchOptions,
+};
+use ptx_emulator::tma::TensorMap;
+
+/// When asynchronous operations take effect must not matter to a program that keeps the rules.
+pub const POLICIES: [Asynchrony; 4] = [
+    Asynchrony::Late,
+    Asynchrony::Early,
+    Asynchrony::Random { seed: 1 },
+    Asynchrony::Random { seed: 2 },
+];
+
+/// Offset of `smem` in the CTA's shared window: what the driver reserves lies before it.
+pub const SMEM: u32 = 1024;
+
+/// Bytes of `smem`.
+pub const SMEM_BYTES: u32 = 96 * 1024;
+
+/// Words of the output buffer: all of tensor memory.
+const OUT_WORDS: usize = 128 * 512;
+
+/// What output and shared memory hold where nothing was written.
+const UNTOUCHED: u8 = 0xEE;
+
+/// A kernel and its buffers.
+///
+/// In the body, `%rd0` points to the output words, `%rd1` to the input bytes, and `%rd2` is the generic address of the
+/// tensor map, a parameter. `%r0` is the thread, `%r1` the address of `smem` (aligned to 1024 bytes), `%r2` the lane.
+/// `%p31` holds in thread 0 only. The body may use `%r3` to `%r199` (`%r` up to 399 where it says so itself), `%rd3` to
+/// `%rd49`, `%p0` to `%p19` and `%rs`.
+pub struct Program {
+    device: Device,
+    launch: Launch,
+    out: u64,
+    input: u64,
+}
+
+impl Program {
+    pub fn new(body: &str) -> Program {
+        Program::with_input(body, &[0; 16])
+    }
+
+    /// A program whose input buffer holds `input`, and nothing beyond it.
+    pub fn with_input(body: &str, input: &[u8]) -> Program {
+        let device = Device::new(DeviceProperties::b200());
+        let module = load(body).unwrap_or_else(|error| panic!("{error}\n{}", kernel_text(body)));
+        let out = device.memory.allocate(4 * OUT_WORDS as u64).unwrap();
+        let at = device.memory.allocate(input.len() as u64).unwrap();
+        device.memory.write(at, input).unwrap();
+        let launch = Launch {
+            kernel: Arc::clone(&module.kernels["kernel"]),
+            grid: [1; 3],
+            block: [32, 1, 1],
+            cluster: [1; 3],
+            dynamic_shared_bytes: SMEM_BYTES,
+            params: [out.to_le_bytes(), at.to_le_bytes()].concat(),
+            options: LaunchOptions {
+                asynchrony: Asynchrony::Late,
+                threads: 1,
+                step_limit: 1 << 20,
+            },
+        };
+        let mut program = Program {
+            device,
+            launch,
+            out,
+            input: at,
+        };
+        program.set_parameter(&[0; 128]);
+        program
+    }
+
+    pub fn threads(mut self, threads: u32) -> Program {
+        self.launch.block = [threads, 1, 1];
+        self
+    }
+
+    /// Passes the tensor map that `encode` makes for the input's address.
+    pub fn map(mut self, encode: impl FnOnce(u64) -> TensorMap) -> Program {
+        let map = encode(self.input).to_bytes();
+        self.set_parameter(&map);
+        self
+    }
+
+    /// Passes the 128 bytes of a map, as they are.
+    pub fn map_bytes(mut self, bytes: &[u8; 128]) -> Program {
+        self.set_parameter(bytes);
+        self
+    }
+
+    /// The map is the third parameter, aligned to 64 bytes.
+    fn set_parameter(&mut self, map: &[u8; 128]) {
+        self.launch.params.truncate(16);
+        self.launch.params.resize(64, 0);
+        self.launch.params.extend(map);
+    }
+
+    pub fn input_address(&self) -> u64 {
+        self.input
+    }
+
+    fn launch(&self, asynchrony: Asynchrony) -> Result<Vec<u32>, LaunchFailure> {
+        let memory = &self.device.memory;
+        let untouched = [UNTOUCHED; 4];
+        memory.fill(self.out, &untouched, OUT_WORDS as u64).unwrap();
+        let mut launch = self.launch.clone();
+        launch.options.asynchrony = asynchrony;
+        self.device.launch(&launch)?;
+        let mut bytes = vec![0; 4 * OUT_WORDS];
+        memory.read(self.out, &mut bytes).unwrap();
+        Ok(bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|word| u32::from_le_bytes(*word))
+            .collect())
+    }
+
+    /// Runs under every policy, which must agree, and returns the output words.
+    pub fn run(&self) -> Vec<u32> {
+        let [first, rest @ ..] = POLICIES.map(|policy| {
+            self.launch(policy)
+                .unwrap_or_else(|failure| panic!("{policy:?}: {failure}"))
+        });
+        assert!(rest.iter().all(|out| *out == first), "the policies differ");
+        first
+    }
+
+    /// [`Program::run`], as the bytes that [`dump_shared`] wrote.
+    pub fn run_bytes(&self) -> Vec<u8> {
+        self.run().into_iter().flat_map(u32::to_le_bytes).collect()
+    }
+
+    /// The failure of every policy, which must be of one kind; the first policy's.
+    pub fn fail(&self) -> LaunchFailure {
+        let [first, rest @ ..] = POLICIES.map(|policy| self.failure(policy));
+        for other in rest {
+            assert_eq!(
+                std::mem::discriminant(&first.kind),
+                std::mem::discriminant(&other.kind),
+                "{first}\n{other}"
+            );
+        }
+        first
+    }
+
+    /// The race of a program that fails when asynchronous operations complete as late as they can; elsewhere luck may
+    /// save it.
+    pub fn race_late(&self) -> AsyncRace {
+        let failure = self.fail_late();
+        match failure.kind {
+            FailureKind::AsyncRace(race) => *race,
+            _ => panic!("{failure}"),
+        }
+    }
+
+    /// The failure of a program whose asynchronous operations complete as late as they can.
+    pub fn fail_late(&self) -> LaunchFailure {
+        self.failure(Asynchrony::Late)
+    }
+
+    fn failure(&self, policy: Asynchrony) -> LaunchFailure {
+        match self.launch(policy) {
+            Err(failure) => failure,
+            Ok(_) => panic!("the program has to fail under {policy:?}"),
+        }
+    }
+
+    /// [`Program::fail`] at the line that contains `text`.
+    pub fn fail_at(&self, text: &str) -> FailureKind {
+        let failure = self.fail();
+        let site = failure
+            .site
+            .as_ref()
+            .unwrap_or_else(|| panic!("no site in: {failure}"));
+        assert!(site.source.text.contains(text), "{failure}");
+        failure.kind
+    }
+
+    /// [`Program::fail_at`], as text that has to contain `message`.
+    pub fn fail_with(&self, text: &str, message: &str) {
+        let failure = self.fail_at(text).to_string();
+        assert!(failure.contains(message), "{failure}\nlacks: {message}");
+    }
+}
+
+fn load(body: &str) -> Result<Module, LoadError> {
+    let environment = LoadEnvironment { shared_base: SMEM };
+    isa::load(&kernel_text(body), &environment, &mut |_| {
+        Err("no variables".to_owned())
+    })
+}
+
+/// Why a kernel with this body is refused before it can run.
+pub fn load_error(body: &str) -> String {
+    match load(body) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("the module has to be refused: {body}"),
+    }
+}
+
+pub fn kernel_text(body: &str) -> String {
+    format!(
+        r"
+.version 8.8
+.target sm_100a
+.address_size 64
+.extern .shared .align 1024 .b8 smem[];
+.visible .entry kernel(.param .u64 out, .param .u64 input, .param .align 64 .b8 map[128])
+{{
+    .reg .pred %p<32>;
+    .reg .b16 %rs<8>;
+    .reg .b32 %r<400>;
+    .reg .b64 %rd<64>;
+    ld.param.u64 %rd0, [out];
+    ld.param.u64 %rd1, [input];
+    mov.u64 %rd2, map;
+    cvta.param.u64 %rd2, %rd2;
+    mov.u32 %r0, %tid.x;
+    mov.u32 %r1, smem;
+    mov.u32 %r2, %laneid;
+    setp.eq.u32 %p31, %r0, 0;
+{body}
+    ret;
+}}
+"
+    )
+}
+
+/// Two mbarriers of count 1 at `smem` and `smem + 8`.
+pub const BARRIERS: &str = r"
+    @%p31 mbarrier.init.shared::cta.b64 [%r1], 1;
+    @%p31 mbarrier.init.shared::cta.b64 [%r1+8], 1;
+    fence.mbarrier_init.release.cluster;
+    bar.sync 0;
+";
+
+/// All threads wait for phase `parity` of the barrier at `smem + offset`.
+pub fn wait(offset: u32, parity: u32) -> String {
+    format!(
+        r"
+WAIT_{offset}_{parity}:
+    mbarrier.try_wait.parity.shared::cta.b64 %p20, [%r1+{offset}], {parity};
+    @!%p20 bra WAIT_{offset}_{parity};
+"
+    )
+}
+
+/// Thread 0 loads the first `bytes` input bytes to `smem + offset`, and all threads wait for them. Uses phase 0 of the
+/// first of [`BARRIERS`].
+pub fn load_input(offset: u32, bytes: usize) -> String {
+    format!(
+        r"
+    add.u32 %r300, %r1, {offset};
+    @%p31 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r1], {bytes};
+    @%p31 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r300], [%rd1], {bytes}, [%r1];
+    {}
+",
+        wait(0, 0)
+    )
+}
+
+/// Overwrites `bytes` bytes from `smem + offset` on with 0xEE.
+pub fn clear_shared(offset: u32, bytes: u32) -> String {
+    format!(
+        r"
+    shl.b32 %r301, %r0, 2;
+    mov.u32 %r303, %ntid.x;
+    shl.b32 %r303, %r303, 2;
+CLEAR:
+    setp.ge.u32 %p20, %r301, {bytes};
+    @%p20 bra CLEARED;
+    add.u32 %r302, %r301, %r1;
+    st.shared.u32 [%r302+{offset}], 0xEEEEEEEE;
+    add.u32 %r301, %r301, %r303;
+    bra CLEAR;
+CLEARED:
+    fence.proxy.async.shared::cta;
+    bar.sync 0;
+"
+    )
+}
+
+/// Copies `bytes` bytes from `smem + offset` on to the output.
+pub fn dump_shared(offset: u32, bytes: u32) -> String {
+    format!(
+        r"
+    shl.b32 %r301, %r0, 2;
+    mov.u32 %r303, %ntid.x;
+    shl.b32 %r303, %r303, 2;
+DUMP:
+    setp.ge.u32 %p20, %r301, {bytes};
+    @%p20 bra DUMPED;
+    add.u32 %r302, %r301, %r1;
+    ld.shared.u32 %r304, [%r302+{offset}];
+    cvt.u64.u32 %rd50, %r301;
+    add.u64 %rd50, %rd50, %rd0;
+    st.global.u32 [%rd50], %r304;
+    add.u32 %r301, %r301, %r303;
+    bra DUMP;
+DUMPED:
+"
+    )
+}
+
+/// Warp 0 allocates all 512 columns, at `%r4` in every thread.
+pub const ALLOCATE: &str = r"
+    setp.ge.u32 %p20, %r0, 32;
+    @%p20 bra ALLOCATED;
+    add.u32 %r300, %r1, 16;
+    tcgen05.alloc.cta_group::1.sync.aligned.shared::cta.b32 [%r300], 512;
+ALLOCATED:
+    tcgen05.fence::before_thread_sync;
+    bar.sync 0;
+    tcgen05.fence::after_thread_sync;
+    ld.shared.u32 %r4, [%r1+16];
+";
+
+/// Warp 0 frees what [`ALLOCATE`] got, once all threads are here.
+pub const FREE: &str = r"
+    tcgen05.fence::before_thread_sync;
+    bar.sync 0;
+    setp.ge.u32 %p20, %r0, 32;
+    @%p20 bra FREED;
+    tcgen05.relinquish_alloc_permit.cta_group::1.sync.aligned;
+    tcgen05.dealloc.cta_group::1.sync.aligned.b32 %r4, 512;
+FREED:
+";
+
+/// Copies tensor memory, lane after lane, to the output: 128 threads, thread = lane.
+pub fn dump_tensor(columns: u32) -> String {
+    format!(
+        r"
+    mul.lo.u32 %r301, %r0, {columns};
+    mul.wide.u32 %rd50, %r301, 4;
+    add.u64 %rd50, %rd50, %rd0;
+    mov.u32 %r302, 0;
+DUMP:
+    add.u32 %r303, %r4, %r302;
+    tcgen05.ld.sync.aligned.32x32b.x1.b32 {{%r304}}, [%r303];
+    tcgen05.wait::ld.sync.aligned;
+    st.global.u32 [%rd50], %r304;
+    add.u64 %rd50, %rd50, 4;
+    add.u32 %r302, %r302, 1;
+    setp.lt.u32 %p20, %r302, {columns};
+    @%p20 bra DUMP;
+"
+    )
+}
+
+/// What freshly allocated tensor memory holds.
+pub const FRESH: u32 = u32::MAX;
+
+/// Bytes without a pattern that a layout error would keep.
+pub fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 0x2545_F491u32;
+    (0..bytes)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            (state >> 11) as u8
+        })
+        .collect()
+}
