@@ -15,7 +15,8 @@
 //! let shape = Shape::new(256, 4096, 7168, 1)?;
 //! let inputs = Inputs::new(InputKind::Normal, 256, 4096, 7168, 1, 0)?;
 //! let upload = |matrix: &Nvfp4Matrix| -> cust::error::CudaResult<_> {
-//!     Ok((DeviceBuffer::from_slice(matrix.elements())?, DeviceBuffer::from_slice(matrix.tiled_scales())?))
+//!     let buffer = |bytes: &[u8]| DeviceBuffer::from_slice(bytes);
+//!     Ok((buffer(matrix.elements())?, buffer(matrix.tiled_scales())?))
 //! };
 //! let (a, b1, b2) = (upload(&inputs.a)?, upload(&inputs.b1)?, upload(&inputs.b2)?);
 //! let c = DeviceBuffer::<u16>::zeroed(shape.output_elements())?;
@@ -125,8 +126,8 @@ impl Kernels {
     /// Loads the shipped PTX into the current context.
     ///
     /// # Errors
-    /// [`PlanError::UnsupportedDevice`] on a GPU without a kernel; [`DriverError`] with the driver's JIT log if it refuses
-    /// the PTX.
+    /// [`PlanError::UnsupportedDevice`] on a GPU without a kernel; [`DriverError`] with the
+    /// driver's JIT log if it refuses the PTX.
     pub fn load() -> Result<Self, LoadError> {
         Self::load_ptx(kernels::PTX)
     }
@@ -243,13 +244,14 @@ pub struct Arguments {
     pub output: DeviceSpan,
     /// The accumulators of A·B2ᵀ, for [`Output::Accumulators`] only.
     pub output2: Option<DeviceSpan>,
-    /// Multiplies A·B1ᵀ; finite.
+    /// Multiplies A·B1ᵀ, in f32; finite. A product beyond the range of f32 counts as infinite.
     pub alpha1: f32,
-    /// Multiplies A·B2ᵀ; finite.
+    /// Multiplies A·B2ᵀ; as `alpha1`.
     pub alpha2: f32,
 }
 
-/// A dual GEMM with its arguments checked and its tensor maps made: can be launched any number of times.
+/// A dual GEMM with its arguments checked and its tensor maps made: can be launched any number of
+/// times.
 pub struct Bound<'a> {
     function: Function<'a>,
     kernel: &'static KernelEntry,
@@ -352,9 +354,11 @@ impl Bound<'_> {
     /// [`LaunchError::Driver`]. A failure of the kernel itself shows at the next synchronisation.
     ///
     /// # Safety
-    /// - Until the kernel has run, every buffer of the arguments stays allocated, the inputs are not written, and the
-    ///   outputs are neither read nor written by anyone else. Outputs overlap neither each other nor an input.
-    /// - `stream` belongs to the context that the kernels were loaded into, and that context is current.
+    /// - Until the kernel has run, every buffer of the arguments stays allocated, the inputs are
+    ///   not written, and the outputs are neither read nor written by anyone else. Outputs overlap
+    ///   neither each other nor an input.
+    /// - `stream` belongs to the context that the kernels were loaded into, and that context is
+    ///   current.
     pub unsafe fn launch(&self, stream: &Stream) -> Result<(), LaunchError> {
         let config = LaunchConfig {
             grid: self.grid,
@@ -364,7 +368,8 @@ impl Bound<'_> {
             programmatic_dependent_launch: false,
         };
         let params = (&raw const self.params).cast_mut().cast::<c_void>();
-        // SAFETY: the entry's one parameter is the parameter block; the rest is the caller's contract.
+        // SAFETY: the entry's one parameter is the parameter block; the rest is the caller's
+        // contract.
         unsafe { api::launch_kernel_ex(&self.function, &config, stream, &mut [params])? };
         Ok(())
     }

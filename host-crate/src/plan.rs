@@ -1,8 +1,8 @@
 //! Which kernel a dual GEMM gets, and whether it can have one.
 //!
-//! Eligibility comes first: [`DualGemm::plan`] refuses, with a typed error, what no kernel can run. Preference comes
-//! second: among the kernels that can, it takes the one that a cost model expects to be fastest. Nothing here needs a
-//! driver.
+//! Eligibility comes first: [`DualGemm::plan`] refuses, with a typed error, what no kernel can run.
+//! Preference comes second: among the kernels that can, it takes the one that a cost model expects
+//! to be fastest. Nothing here needs a driver.
 
 use nvfp4_dual_gemm_kernel::contract::{
     K_MULTIPLE, KernelEntry, N_MULTIPLE, Output, TILE_K, TILE_M, TILE_ROW_BYTES,
@@ -83,8 +83,8 @@ fn list(capabilities: &[(u32, u32)]) -> String {
     texts.collect::<Vec<_>>().join(" or ")
 }
 
-/// The dimensions of `C[L, M, N] = silu(alpha1·A·B1ᵀ) ⊙ (alpha2·A·B2ᵀ)` with A `[L, M, K]` and B1, B2 `[L, N, K]`:
-/// checked, so that a kernel can run it.
+/// The dimensions of `C[L, M, N] = silu(alpha1·A·B1ᵀ) ⊙ (alpha2·A·B2ᵀ)` with A `[L, M, K]` and B1,
+/// B2 `[L, N, K]`: checked, so that a kernel can run it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     a: MatrixShape,
@@ -93,10 +93,11 @@ pub struct Shape {
 
 /// Grid dimensions y and z have 16 bits (CUDA C++ programming guide, compute capabilities).
 const MAX_GRID_YZ: usize = 65_535;
-/// Rows are counted in 32 bits on the device, with room for the last tile.
-const MAX_ROWS: usize = (u32::MAX - TILE_M) as usize;
-/// Row strides of a tensor map must be below 2^40 bytes, coordinates below 2^31 elements.
-const MAX_COLUMNS: usize = (i32::MAX as usize) - TILE_K as usize;
+/// TMA coordinates are signed 32-bit numbers (PTX ISA §9.7.9.27, `tensorCoords`): a tile further
+/// out would wrap to a negative coordinate and be filled with zeros. Both leave room for the last
+/// tile.
+const MAX_ROWS: usize = i32::MAX as usize - TILE_M as usize;
+const MAX_COLUMNS: usize = i32::MAX as usize - TILE_K as usize;
 /// The batch stride of a tensor map must be below this many bytes (`cuTensorMapEncodeTiled`).
 const MAX_STRIDE_BYTES: usize = 1 << 40;
 
@@ -104,8 +105,8 @@ impl Shape {
     /// Checks the dimensions of `batch` dual GEMMs of `m` × `n` × `k`.
     ///
     /// # Errors
-    /// [`PlanError::Zero`], [`PlanError::Multiple`] (K of 64, N of 8), [`PlanError::DimensionTooLarge`] or
-    /// [`PlanError::MatrixTooLarge`].
+    /// [`PlanError::Zero`], [`PlanError::Multiple`] (K of 64, N of 8),
+    /// [`PlanError::DimensionTooLarge`] or [`PlanError::MatrixTooLarge`].
     pub fn new(m: usize, n: usize, k: usize, batch: usize) -> Result<Self, PlanError> {
         for (dimension, value) in [("M", m), ("N", n), ("K", k), ("L", batch)] {
             if value == 0 {
@@ -160,7 +161,8 @@ impl Shape {
             Ok(shape)
         };
         let (a, b) = (matrix("A", m, k)?, matrix("B1 and B2", n, k)?);
-        // The output has at most 4 bytes an element, in two parts; `MatrixShape` bounds 4 bytes an element.
+        // The output has at most 4 bytes an element, in two parts; `MatrixShape` bounds 4 bytes an
+        // element.
         let output_elements = m.checked_mul(n).and_then(|count| count.checked_mul(batch));
         if output_elements.is_none_or(|count| count > isize::MAX as usize / 4) {
             let error = MatrixError::TooLarge {
@@ -334,9 +336,10 @@ impl DualGemm {
 
 /// Clocks that a dual GEMM should take, to compare N tiles; not a prediction of time.
 ///
-/// From published B200 measurements: a 128×64 MMA with operands in shared memory takes 48 clocks, 32 with A in the
-/// collector; a 128×128 one 64. One CTA runs per SM, so that CTAs run in waves. Filling the pipeline costs some 1 500
-/// clocks a wave, the epilogue some 1 000 per 64 columns (two MUFU operations an element, 16 a clock).
+/// From published B200 measurements: a 128×64 MMA with operands in shared memory takes 48 clocks,
+/// 32 with A in the collector; a 128×128 one 64. One CTA runs per SM, so that CTAs run in waves.
+/// Filling the pipeline costs some 1 500 clocks a wave, the epilogue some 1 000 per 64 columns (two
+/// MUFU operations an element, 16 a clock).
 fn expected_cycles(shape: Shape, tile_n: u32, multiprocessors: u32) -> u64 {
     let mma_pair = if tile_n == 64 {
         48 + 32
@@ -350,8 +353,8 @@ fn expected_cycles(shape: Shape, tile_n: u32, multiprocessors: u32) -> u64 {
     (ctas as u64).div_ceil(u64::from(multiprocessors.max(1))) * cta
 }
 
-/// How a matrix is described to TMA, in the terms of `cuTensorMapEncodeTiled`: 4-bit elements packed two to a byte
-/// (`CU_TENSOR_MAP_DATA_TYPE_16U4_ALIGN8B`), 128-byte swizzle, zeros outside.
+/// How a matrix is described to TMA, in the terms of `cuTensorMapEncodeTiled`: 4-bit elements
+/// packed two to a byte (`CU_TENSOR_MAP_DATA_TYPE_16U4_ALIGN8B`), 128-byte swizzle, zeros outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperandMap {
     /// Elements along K, rows, batch.
@@ -362,8 +365,8 @@ pub struct OperandMap {
     pub box_dimensions: [u32; 3],
 }
 
-/// The tensor map of an operand of which one copy takes `tile_rows` rows: [`TILE_M`] for A, the kernel's N tile for B1
-/// and B2.
+/// The tensor map of an operand of which one copy takes `tile_rows` rows: [`TILE_M`] for A, the
+/// kernel's N tile for B1 and B2.
 pub fn operand_map(matrix: MatrixShape, tile_rows: u32) -> OperandMap {
     let row_bytes = matrix.row_bytes() as u64;
     OperandMap {
@@ -400,6 +403,10 @@ mod tests {
         assert_eq!(
             text(Shape::new(1, 8, 64, 65_536)),
             "L is 65536; the largest possible is 65535"
+        );
+        assert_eq!(
+            text(Shape::new(1 << 31, 8, 64, 1)),
+            "M is 2147483648; the largest possible is 2147483519"
         );
         assert!(Shape::new(1, 8, 64, 1).is_ok());
     }

@@ -15,28 +15,28 @@ use super::{InputArgs, exit_code, parse_inputs};
 #[derive(Args)]
 pub struct RunArgs {
     /// Rows of A and C
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     m: usize,
     /// Rows of B1 and B2, columns of C; a multiple of 8
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     n: usize,
     /// Columns of A, B1 and B2; a multiple of 64
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     k: usize,
     /// Number of dual GEMMs in the batch
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, allow_negative_numbers = true)]
     l: usize,
     /// Factor of A·B1ᵀ; by default what the inputs come with
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_hyphen_values = true)]
     alpha1: Option<f32>,
     /// Factor of A·B2ᵀ; by default what the inputs come with
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_hyphen_values = true)]
     alpha2: Option<f32>,
     /// How inputs are drawn: contest, full or normal
     #[arg(long, default_value = "contest", value_parser = parse_inputs)]
     inputs: InputKind,
     /// Timed launches; the fastest is reported [default: 20 on a GPU, 1 on the emulator]
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     launches: Option<u32>,
     #[command(flatten)]
     common: InputArgs,
