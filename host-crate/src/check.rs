@@ -1,8 +1,9 @@
 //! Running a dual GEMM on the current device and comparing every element with the references.
 //!
-//! Two kernels run on the same inputs: the one asked about, whose f16 outputs are compared with the exact epilogue, and its
-//! twin that writes both accumulators, which must have the bits of [`reference::chain`](crate::reference::chain). They
-//! differ in the epilogue alone. Outputs lie between guard bytes, which must not change.
+//! Two kernels run on the same inputs: the one asked about, whose f16 outputs are compared with the
+//! exact epilogue, and its twin that writes both accumulators, which must have the bits of
+//! [`reference::chain`](crate::reference::chain). They differ in the epilogue alone. Outputs lie
+//! between guard bytes, which must not change.
 
 use std::time::{Duration, Instant};
 
@@ -70,8 +71,8 @@ pub const EXACT_OUTPUTS: f64 = 0.995;
 const FEW_OUTPUTS: u64 = 1000;
 
 impl Outcome {
-    /// Whether every accumulator has the right bits, every output is within 1 ulp and [`EXACT_OUTPUTS`] of them are
-    /// correctly rounded.
+    /// Whether every accumulator has the right bits, every output is within 1 ulp and
+    /// [`EXACT_OUTPUTS`] of them are correctly rounded.
     pub fn passed(&self) -> bool {
         let exact =
             self.outputs.total < FEW_OUTPUTS || self.outputs.exact_fraction() >= EXACT_OUTPUTS;

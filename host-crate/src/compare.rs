@@ -1,5 +1,5 @@
-//! Comparing what a device computed with the [`reference`](crate::reference): block by block, so that nobody has to hold
-//! everything at once.
+//! Comparing what a device computed with the [`reference`](crate::reference): block by block, so
+//! that nobody has to hold everything at once.
 
 use std::fmt;
 
@@ -146,8 +146,9 @@ impl fmt::Display for OutputMismatch {
 
 /// Outputs against the correctly rounded ones, in units in the last place.
 ///
-/// The distance is the number of f16 values from one to the other, infinity following the largest finite one. +0 and −0
-/// are one value; so are all NaNs, at distance [`NAN_DISTANCE`] from everything else.
+/// The distance is the number of f16 values from one to the other, infinity following the largest
+/// finite one. +0 and −0 are one value; so are all NaNs, at distance [`NAN_DISTANCE`] from
+/// everything else.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutputComparison {
     /// Outputs compared.

@@ -1,8 +1,8 @@
 //! Reproducible random inputs for tests and benchmarks.
 //!
-//! Equal kind, dimensions and seed give equal bytes on every platform and for every number of threads: each row has its
-//! own ChaCha8 stream, and whatever is computed from it uses only operations that IEEE 754 defines exactly, or a
-//! software logarithm.
+//! Equal kind, dimensions and seed give equal bytes on every platform and for every number of
+//! threads: each row has its own ChaCha8 stream, and whatever is computed from it uses only
+//! operations that IEEE 754 defines exactly, or a software logarithm.
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,16 +34,17 @@ pub struct Inputs {
 /// How inputs are drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum InputKind {
-    /// As in the GPU MODE NVFP4 contest: elements uniform over ±{0, 0.5, 1, 1.5}, scale factors uniform in
-    /// \[0, 1) rounded to ue4m3, alphas 1.
+    /// As in the GPU MODE NVFP4 contest: elements uniform over ±{0, 0.5, 1, 1.5}, scale factors
+    /// uniform in \[0, 1) rounded to ue4m3, alphas 1.
     #[default]
     Contest,
-    /// Everything the format can hold but NaN: elements uniform over the 16 codes, scale factors over
-    /// the 127 finite ones (zero, subnormals and 448 included). The alphas bring the root mean square of
-    /// the SiLU's argument to 4 and of the other factor to 32, the latter negative.
+    /// Everything the format can hold but NaN: elements uniform over the 16 codes, scale factors
+    /// over the 127 finite ones (zero, subnormals and 448 included). The alphas bring the root mean
+    /// square of the SiLU's argument to 4 and of the other factor to 32, the latter negative.
     Full,
-    /// Like a layer of a language model: A of standard normal variables, B1 and B2 of normal ones with standard
-    /// deviation 1/√K, quantised with their tensor scales; the alphas are the products of tensor scales.
+    /// Like a layer of a language model: A of standard normal variables, B1 and B2 of normal ones
+    /// with standard deviation 1/√K, quantised with their tensor scales; the alphas are the
+    /// products of tensor scales.
     Normal,
 }
 
@@ -90,7 +91,8 @@ impl Inputs {
     /// Draws the operands of `batch` dual GEMMs of M = `m`, N = `n`, K = `k`.
     ///
     /// # Errors
-    /// [`Error::Matrix`] if a dimension is zero, `k` not a multiple of 16, or a matrix too large to address.
+    /// [`Error::Matrix`] if a dimension is zero, `k` not a multiple of 16, or a matrix too large to
+    /// address.
     pub fn new(
         kind: InputKind,
         m: usize,
@@ -193,7 +195,8 @@ fn full_row(rng: &mut ChaCha8Rng, elements: &mut [u8], scales: &mut [u8]) {
     }
 }
 
-/// The root mean square of the accumulators of [`InputKind::Full`]: products are independent with mean zero.
+/// The root mean square of the accumulators of [`InputKind::Full`]: products are independent with
+/// mean zero.
 fn full_accumulator_rms(k: usize) -> f64 {
     let mean_square = |values: &[f32]| {
         let squares = values.iter().map(|&value| f64::from(value).powi(2));

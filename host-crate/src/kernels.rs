@@ -6,8 +6,8 @@
 //! 2. allow it [`KernelEntry::dynamic_shared_bytes`]
 //!    (`cuFuncSetAttribute`, `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`);
 //! 3. encode three tensor maps as [`crate::plan::operand_map`] says;
-//! 4. launch [`crate::plan::DualGemm::grid`] × [`KernelEntry::threads_per_cta`] threads with the parameter block as the
-//!    one, by-value argument.
+//! 4. launch [`crate::plan::DualGemm::grid`] × [`KernelEntry::threads_per_cta`] threads with the
+//!    parameter block as the one, by-value argument.
 
 pub use nvfp4_dual_gemm_kernel::contract::{
     DualGemmParams, K_MULTIPLE, KERNELS as ENTRIES, KernelEntry, N_MULTIPLE, Output, TILE_K,

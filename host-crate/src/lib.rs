@@ -4,8 +4,8 @@
 //! C = silu(alpha1 · A·B1ᵀ) ⊙ (alpha2 · A·B2ᵀ)
 //! ```
 //!
-//! A is M × K, B1 and B2 are N × K, each a batch of L; C is M × N in f16. The operands are NVFP4: e2m1 elements, one
-//! ue4m3 scale factor per 16 of them along K.
+//! A is M × K, B1 and B2 are N × K, each a batch of L; C is M × N in f16. The operands are NVFP4:
+//! e2m1 elements, one ue4m3 scale factor per 16 of them along K.
 //!
 //! | module            | what it holds                                                        |
 //! |-------------------|----------------------------------------------------------------------|

@@ -1,4 +1,5 @@
-//! The command-line tool: run a dual GEMM and check it, verify lists of shapes, show what was found.
+//! The command-line tool: run a dual GEMM and check it, verify lists of shapes, show what was
+//! found.
 
 mod cli;
 

@@ -70,8 +70,8 @@ impl MatrixError {
     }
 }
 
-/// The dimensions of an NVFP4 matrix, checked: none is zero, columns are a multiple of 16, and every size
-/// below fits a `usize`.
+/// The dimensions of an NVFP4 matrix, checked: none is zero, columns are a multiple of 16, and
+/// every size below fits a `usize`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MatrixShape {
     rows: usize,
@@ -104,7 +104,8 @@ impl MatrixShape {
             .and_then(|count| count.checked_mul(batch));
         let scale_layout = ScaleLayout::new(rows, columns).map_err(|_| too_large.clone())?;
         let scales = scale_layout.tiled_size().checked_mul(batch);
-        // The bound is on f32 elements and not on packed bytes: dequantising must be able to address them.
+        // The bound is on f32 elements and not on packed bytes: dequantising must be able to
+        // address them.
         let limit = isize::MAX as usize;
         match (elements.and_then(|count| count.checked_mul(4)), scales) {
             (Some(decoded), Some(scales)) if decoded <= limit && scales <= limit => Ok(Self {
@@ -171,10 +172,11 @@ impl MatrixShape {
 /// An NVFP4 matrix, or a batch of them, that owns its bytes.
 ///
 /// - elements: e2m1, `[L, rows, K/2]` bytes row-major, the lower k in the low nibble;
-/// - scale factors: ue4m3, `[L, ceil(rows/128), ceil(K/64), 32, 4, 4]` bytes, see [`crate::scale_layout`].
+/// - scale factors: ue4m3, `[L, ceil(rows/128), ceil(K/64), 32, 4, 4]` bytes, see
+///   [`crate::scale_layout`].
 ///
-/// Element (row, k) stands for `e2m1 · ue4m3`; what multiplies the tensor as a whole is not part of it
-/// but of the alphas. Any bytes are valid: a scale factor may be NaN.
+/// Element (row, k) stands for `e2m1 · ue4m3`; what multiplies the tensor as a whole is not part of
+/// it but of the alphas. Any bytes are valid: a scale factor may be NaN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nvfp4Matrix {
     shape: MatrixShape,
@@ -183,7 +185,8 @@ pub struct Nvfp4Matrix {
 }
 
 impl Nvfp4Matrix {
-    /// A matrix from packed elements `[L, rows, K/2]` and scale factors `[L, rows, K/16]`, which it tiles.
+    /// A matrix from packed elements `[L, rows, K/2]` and scale factors `[L, rows, K/16]`, which it
+    /// tiles.
     ///
     /// # Errors
     /// [`MatrixError::Length`] if a buffer does not have the size that `shape` asks for.
@@ -205,7 +208,8 @@ impl Nvfp4Matrix {
         Self::from_tiled_scales(shape, elements, tiled)
     }
 
-    /// A matrix from packed elements `[L, rows, K/2]` and scale factors already in the 128×4 tile layout.
+    /// A matrix from packed elements `[L, rows, K/2]` and scale factors already in the 128×4 tile
+    /// layout.
     ///
     /// # Errors
     /// [`MatrixError::Length`] if a buffer does not have the size that `shape` asks for.

@@ -1,8 +1,8 @@
 //! Quantising to NVFP4 and back, on the host.
 //!
-//! Each block of 16 elements along K gets the scale factor `amax / 6` rounded to ue4m3, so that its largest element
-//! lands near the largest e2m1 value; each element becomes the e2m1 code nearest to `x / scale`. Every rounding is to
-//! nearest, ties to even, of the exact quotient.
+//! Each block of 16 elements along K gets the scale factor `amax / 6` rounded to ue4m3, so that its
+//! largest element lands near the largest e2m1 value; each element becomes the e2m1 code nearest to
+//! `x / scale`. Every rounding is to nearest, ties to even, of the exact quotient.
 
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -69,26 +69,27 @@ impl Source for bf16 {
 pub struct Quantized {
     /// Elements and scale factors.
     pub matrix: Nvfp4Matrix,
-    /// What the matrix must be multiplied with to give back the source. The alpha of a GEMM is the product of
-    /// the tensor scales of its operands.
+    /// What the matrix must be multiplied with to give back the source. The alpha of a GEMM is the
+    /// product of the tensor scales of its operands.
     pub tensor_scale: f32,
 }
 
 /// Quantises `values` `[L, rows, K]` with tensor scale 1.
 ///
-/// Blocks whose largest magnitude exceeds 6 · 448 saturate, and those below 6 · 2⁻¹⁰ vanish: for values
-/// of unknown range use [`quantize_with_tensor_scale`]. An all-zero block has scale factor 0 and codes 0.
+/// Blocks whose largest magnitude exceeds 6 · 448 saturate, and those below 6 · 2⁻¹⁰ vanish: for
+/// values of unknown range use [`quantize_with_tensor_scale`]. An all-zero block has scale factor 0
+/// and codes 0.
 ///
 /// # Errors
-/// [`QuantizeError::Matrix`] if the slice does not have L · rows · K values, [`QuantizeError::NotFinite`] for the
-/// first infinity or NaN.
+/// [`QuantizeError::Matrix`] if the slice does not have L · rows · K values,
+/// [`QuantizeError::NotFinite`] for the first infinity or NaN.
 pub fn quantize<T: Source>(values: &[T], shape: MatrixShape) -> Result<Nvfp4Matrix, QuantizeError> {
     check(values, shape)?;
     quantize_scaled(values, shape, 1.0)
 }
 
-/// Quantises `values` `[L, rows, K]` by the two-level NVFP4 recipe: the tensor scale `amax / (6 · 448)` puts the largest
-/// scale factor at 448.
+/// Quantises `values` `[L, rows, K]` by the two-level NVFP4 recipe: the tensor scale
+/// `amax / (6 · 448)` puts the largest scale factor at 448.
 ///
 /// All-zero values have tensor scale 1.
 ///
@@ -218,8 +219,9 @@ fn quantize_scaled<T: Source>(
 fn quantize_block<T: Source>(values: &[T], packed: &mut [u8], tensor_scale: f32) -> u8 {
     let tensor_scale = f64::from(tensor_scale);
     let amax = f64::from(largest_magnitude(values));
-    // The f64 quotient cannot round onto a ue4m3 midpoint that the exact one misses: numerator and denominator have at
-    // most 24 and 27 significant bits, so the two differ by more than 2^-53 relative.
+    // The f64 quotient cannot round onto a ue4m3 midpoint that the exact one misses: numerator and
+    // denominator have at most 24 and 27 significant bits, so the two differ by more than 2^-53
+    // relative.
     let scale_code = ue4m3::encode(amax / (f64::from(e2m1::MAX) * tensor_scale));
     let scale = f64::from(ue4m3::decode(scale_code)) * tensor_scale;
     if scale == 0.0 {

@@ -1,9 +1,10 @@
-//! The 128×4 tile layout of scale factors, which `tcgen05.cp` and `tcgen05.mma` consume as they are.
+//! The 128×4 tile layout of scale factors, which `tcgen05.cp` and `tcgen05.mma` consume as they
+//! are.
 //!
-//! A matrix of R rows and K columns has one scale factor per row and [`BLOCK`] columns: a grid of R × B
-//! bytes, B = K / 16. The grid is cut into tiles of 128 rows × 4 blocks (K = 64, one MMA step), each
-//! stored as 512 contiguous bytes; rows are padded up to a multiple of 128 and blocks to one of 4.
-//! Tiles follow each other along K first:
+//! A matrix of R rows and K columns has one scale factor per row and [`BLOCK`] columns: a grid of R
+//! × B bytes, B = K / 16. The grid is cut into tiles of 128 rows × 4 blocks (K = 64, one MMA step),
+//! each stored as 512 contiguous bytes; rows are padded up to a multiple of 128 and blocks to one
+//! of 4. Tiles follow each other along K first:
 //!
 //! ```text
 //! [ceil(R/128), ceil(B/4), 32, 4, 4] bytes = [row tile, K tile, row % 32, row / 32 % 4, block % 4]
@@ -19,9 +20,9 @@
 //!          └─────────────┴─────────────┴─────────────┴─────────────┘
 //! ```
 //!
-//! `tcgen05.cp.32x128b.warpx4` copies line i to lane i of tensor memory, so that the scale factors of row r land in lane
-//! r % 32, column r / 32. The layout is that of cuBLAS' block-scaled matrices and of CUTLASS'
-//! `Sm1xxBlockScaledBasicChunk`.
+//! `tcgen05.cp.32x128b.warpx4` copies line i to lane i of tensor memory, so that the scale factors
+//! of row r land in lane r % 32, column r / 32. The layout is that of cuBLAS' block-scaled matrices
+//! and of CUTLASS' `Sm1xxBlockScaledBasicChunk`.
 
 use crate::format::BLOCK;
 use crate::matrix::MatrixError;
@@ -35,8 +36,8 @@ pub const TILE_BLOCKS: usize = 4;
 /// Bytes of one tile.
 pub const TILE_BYTES: usize = TILE_ROWS * TILE_BLOCKS;
 
-/// What [`ScaleLayout::to_tiled`] writes where the tile reaches beyond the matrix: the scale factor 0, so that whatever
-/// elements a kernel pairs with it contribute nothing, not even NaN.
+/// What [`ScaleLayout::to_tiled`] writes where the tile reaches beyond the matrix: the scale factor
+/// 0, so that whatever elements a kernel pairs with it contribute nothing, not even NaN.
 pub const PADDING: u8 = 0;
 
 /// Where the scale factors of one rows × columns matrix lie.
@@ -95,7 +96,8 @@ impl ScaleLayout {
         tile * TILE_BYTES + (row % 32) * 16 + (row % TILE_ROWS / 32) * 4 + block % TILE_BLOCKS
     }
 
-    /// The tiled form of row-major scale factors `[rows, blocks]`, with [`PADDING`] outside the matrix.
+    /// The tiled form of row-major scale factors `[rows, blocks]`, with [`PADDING`] outside the
+    /// matrix.
     ///
     /// # Errors
     /// [`MatrixError::Length`] unless `row_major` has [`Self::row_major_size`] bytes.

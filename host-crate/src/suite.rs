@@ -83,7 +83,8 @@ const QUICK: &[Dimensions] = &[
     [128, 128, 320, 1],
     [128, 64, 1152, 1],
     [128, 128, 1472, 1],
-    // Ragged M and N: one more and one less than a tile, and N tiles in the middle of a scale-factor tile.
+    // Ragged M and N: one more and one less than a tile, and N tiles in the middle of a
+    // scale-factor tile.
     [129, 72, 512, 1],
     [127, 184, 448, 1],
     [33, 264, 2048, 1],

@@ -1,7 +1,8 @@
-//! What device and host must agree on: tile shapes, memory plans, barrier counts, the parameter block, the entries.
+//! What device and host must agree on: tile shapes, memory plans, barrier counts, the parameter
+//! block, the entries.
 //!
-//! Everything here is plain arithmetic, so that the host plans a launch from the very numbers the kernel was built
-//! with, and `const` assertions check them once for both.
+//! Everything here is plain arithmetic, so that the host plans a launch from the very numbers the
+//! kernel was built with, and `const` assertions check them once for both.
 
 use core::mem::{align_of, offset_of, size_of};
 
@@ -40,9 +41,11 @@ pub const THREADS: u32 = 32 * WARPS;
 /// Most shared memory that a CTA can have on sm_100 and sm_103, in bytes
 /// (CUDA C++ programming guide, "Technical specifications per compute capability").
 pub const SHARED_BYTES_LIMIT: u32 = 227 * 1024;
-/// A 128-byte swizzle pattern repeats every 1024 bytes; tiles start on that boundary (PTX ISA §9.7.16.4).
+/// A 128-byte swizzle pattern repeats every 1024 bytes; tiles start on that boundary (PTX ISA
+/// §9.7.16.4).
 pub const SWIZZLE_ATOM_BYTES: u32 = 1024;
-/// Columns of tensor memory per SM. A CTA takes all: its shared memory leaves no room for a second CTA anyway.
+/// Columns of tensor memory per SM. A CTA takes all: its shared memory leaves no room for a second
+/// CTA anyway.
 pub const TMEM_COLUMNS: u32 = 512;
 
 /// Threads that arrive per phase on each barrier.
@@ -112,8 +115,9 @@ impl SharedPlan {
         }
     }
 
-    /// Bytes that arrive on a stage's `full` barrier when the stage holds `mmas` MMAs' worth of K. Tensor copies
-    /// always credit their whole box, out-of-bounds elements included; scale factors are copied exactly.
+    /// Bytes that arrive on a stage's `full` barrier when the stage holds `mmas` MMAs' worth of K.
+    /// Tensor copies always credit their whole box, out-of-bounds elements included; scale factors
+    /// are copied exactly.
     pub const fn transaction_bytes(&self, mmas: u32) -> u32 {
         self.scale_a + 3 * SCALE_TILE_BYTES * mmas
     }
@@ -125,9 +129,10 @@ impl SharedPlan {
 /// │ A·B1: N │ A·B2: N │ stage 0: SFA 16, SFB1 16, SFB2 16 │ stage 1: … │
 /// ```
 ///
-/// Each stage has scale-factor columns of its own. A slot is written again only after the stage's `empty` barrier has
-/// told that the MMAs which read it are complete, so no ordering between `tcgen05.mma` and a later `tcgen05.cp` is
-/// relied on, which the PTX ISA does not promise (§9.7.16.6.2 lists the pipelined pairs).
+/// Each stage has scale-factor columns of its own. A slot is written again only after the stage's
+/// `empty` barrier has told that the MMAs which read it are complete, so no ordering between
+/// `tcgen05.mma` and a later `tcgen05.cp` is relied on, which the PTX ISA does not promise
+/// (§9.7.16.6.2 lists the pipelined pairs).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TmemPlan {
     pub accumulator1: u32,
@@ -156,7 +161,8 @@ impl TmemPlan {
     }
 }
 
-/// The instruction descriptor of a 128 × `tile_n` × 64 `mxf4nvf4` MMA with ue4m3 scale factors (PTX ISA §9.7.16.4.2).
+/// The instruction descriptor of a 128 × `tile_n` × 64 `mxf4nvf4` MMA with ue4m3 scale factors (PTX
+/// ISA §9.7.16.4.2).
 pub const fn instruction_descriptor(tile_n: u32) -> u32 {
     const E2M1: u32 = 1;
     const SCALE_UE4M3: u32 = 0;
@@ -170,8 +176,9 @@ pub const fn instruction_descriptor(tile_n: u32) -> u32 {
 
 /// An opaque 128-byte TMA descriptor (`CUtensorMap`), made by `cuTensorMapEncodeTiled`.
 ///
-/// It must lie on a 64-byte boundary. Rust's type is only 8-byte aligned because a by-value kernel parameter of larger
-/// alignment is not compiled by rustc; [`PARAM_ALIGNMENT`] restores the alignment in the PTX.
+/// It must lie on a 64-byte boundary. Rust's type is only 8-byte aligned because a by-value kernel
+/// parameter of larger alignment is not compiled by rustc; [`PARAM_ALIGNMENT`] restores the
+/// alignment in the PTX.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorMap(pub [u64; 16]);
@@ -188,20 +195,27 @@ pub struct DualGemmParams {
     /// B1 and B2 as `[L, N, K]` e2m1, box `[1, tile N, TILE_K]`, 128-byte swizzle.
     pub b1: TensorMap,
     pub b2: TensorMap,
-    /// Device addresses of scale factors in 128×4 tiles, `[L, ceil(rows / 128), K / 64, 512]` bytes, 16-byte aligned.
+    /// Device addresses of scale factors in 128×4 tiles, `[L, ceil(rows / 128), K / 64, 512]`
+    /// bytes, 16-byte aligned.
     pub scale_a: u64,
     pub scale_b1: u64,
     pub scale_b2: u64,
-    /// Device address of the output `[L, M, N]`, 16-byte aligned: C for [`Output::F16`], the f32 accumulators of A·B1
-    /// for [`Output::Accumulators`].
+    /// Device address of the output `[L, M, N]`, 16-byte aligned: C for [`Output::F16`], the f32
+    /// accumulators of A·B1 for [`Output::Accumulators`].
     pub output: u64,
     /// Device address of the f32 accumulators of A·B2 for [`Output::Accumulators`]; else 0.
     pub output2: u64,
+    /// Rows of A and of C.
     pub m: u32,
+    /// Rows of B1 and B2, columns of C; a multiple of [`N_MULTIPLE`].
     pub n: u32,
+    /// Columns of A, B1 and B2; a multiple of [`K_MULTIPLE`].
     pub k: u32,
+    /// Multiplies A·B1ᵀ; not used for [`Output::Accumulators`].
     pub alpha1: f32,
+    /// Multiplies A·B2ᵀ; not used for [`Output::Accumulators`].
     pub alpha2: f32,
+    /// Fills the block up to a multiple of its alignment; 0.
     pub reserved: u32,
 }
 
@@ -228,24 +242,34 @@ const _: () = {
 pub enum Output {
     /// `silu(alpha1·A·B1ᵀ) ⊙ (alpha2·A·B2ᵀ)` in f16.
     F16,
-    /// Both products as the tensor core left them, f32, before alphas: for checking the arithmetic of a device.
+    /// Both products as the tensor core left them, f32, before alphas: for checking the arithmetic
+    /// of a device.
     Accumulators,
 }
 
 /// One kernel entry and how to launch it.
 ///
-/// Grid: `[ceil(M / 128), ceil(N / tile_n), L]`; M runs fastest so that CTAs which share a tile of B1 and B2 are
-/// neighbours and meet in L2.
+/// Grid: `[ceil(M / 128), ceil(N / tile_n), L]`; M runs fastest so that CTAs which share a tile of
+/// B1 and B2 are neighbours and meet in L2.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelEntry {
-    /// The entry's name in the PTX. Part of the interface: ptxas schedules by it too, it changes only on purpose.
+    /// The entry's name in the PTX. Part of the interface: ptxas schedules by it too, it changes
+    /// only on purpose.
     pub name: &'static str,
+    /// Columns of C that one CTA computes; it computes [`TILE_M`] rows.
     pub tile_n: u32,
+    /// What it writes, and how many output buffers it takes.
     pub output: Output,
+    /// Block dimension x; y and z are 1.
     pub threads_per_cta: u32,
+    /// CTAs that must fit one SM, which bounds the registers of a thread.
     pub min_ctas_per_sm: u32,
+    /// CTAs of a cluster along x, y and z.
     pub cluster: [u32; 3],
+    /// Alignment of the parameter block, in bytes.
     pub param_alignment: u32,
+    /// Dynamic shared memory of a CTA, in bytes. More than a function gets unasked: see
+    /// `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`.
     pub dynamic_shared_bytes: u32,
 }
 

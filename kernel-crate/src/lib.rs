@@ -1,7 +1,8 @@
 //! The NVFP4 gated dual GEMM for NVIDIA Blackwell: `C = silu(alpha1·A·B1ᵀ) ⊙ (alpha2·A·B2ᵀ)`.
 //!
-//! For `nvptx64` this crate is the device program; for any other target it is a small library: the [`contract`] that the
-//! host plans a launch with, and the [`silu`] arithmetic, which is tested there.
+//! For `nvptx64` this crate is the device program; for any other target it is a small library: the
+//! [`contract`] that the host plans a launch with, and the [`silu`] arithmetic, which is tested
+//! there.
 //!
 //! | entry | N tile | writes |
 //! |---|---|---|
@@ -36,8 +37,8 @@ mod entries {
     macro_rules! entry {
         ($name:ident, $tile_n:literal, $output:ty) => {
             /// # Safety
-            /// Launched as its [`crate::contract::KernelEntry`] says, with a parameter block whose tensor maps and
-            /// device pointers are valid for the shape it states.
+            /// Launched as its [`crate::contract::KernelEntry`] says, with a parameter block whose
+            /// tensor maps and device pointers are valid for the shape it states.
             #[cfg_attr(feature = "rust-cuda", cuda_std::kernel)]
             #[cfg_attr(not(feature = "rust-cuda"), unsafe(no_mangle))]
             pub unsafe extern "ptx-kernel" fn $name(params: DualGemmParams) {

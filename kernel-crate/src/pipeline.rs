@@ -1,8 +1,9 @@
 //! The ring of stages between the load warp and the MMA warp.
 //!
-//! Each stage has two barriers. `full` completes when the copies into the stage have landed; `empty` completes when the
-//! MMAs that read it are done. A stage taken must be given back: [`Filling`] and [`Draining`] are the only ways to reach a
-//! stage, and both are consumed by the call that hands it on.
+//! Each stage has two barriers. `full` completes when the copies into the stage have landed;
+//! `empty` completes when the MMAs that read it are done. A stage taken must be given back:
+//! [`Filling`] and [`Draining`] are the only ways to reach a stage, and both are consumed by the
+//! call that hands it on.
 //!
 //! ```text
 //!            acquire: wait empty          release: copies complete
@@ -15,7 +16,8 @@ use crate::contract::{SharedPlan, arrivals};
 use crate::ptx::mbarrier::{self, Mbarrier};
 use crate::ptx::tcgen05;
 
-/// Position in the ring: the stage and the parity of the phase it is in. The one place where both advance.
+/// Position in the ring: the stage and the parity of the phase it is in. The one place where both
+/// advance.
 struct Cursor<const TILE_N: u32> {
     stage: u32,
     parity: u32,
@@ -57,7 +59,8 @@ impl<const TILE_N: u32> Ring<TILE_N> {
         Self { base }
     }
 
-    /// Initialises every barrier. One thread, before anything else; the others see it after a CTA barrier.
+    /// Initialises every barrier. One thread, before anything else; the others see it after a CTA
+    /// barrier.
     #[inline(always)]
     pub fn init_barriers(self) {
         let mut stage = 0;
@@ -125,7 +128,8 @@ impl<const TILE_N: u32> Producer<TILE_N> {
     #[inline(always)]
     pub fn acquire(&mut self, bytes: u32) -> Filling {
         let Cursor { stage, parity } = self.cursor;
-        // In the first round nothing has to be waited for: a fresh barrier counts as having completed parity 1.
+        // In the first round nothing has to be waited for: a fresh barrier counts as having
+        // completed parity 1.
         self.ring.empty(stage).wait(parity ^ 1);
         let full = self.ring.full(stage);
         full.arrive_expect_tx(bytes);
@@ -137,7 +141,8 @@ impl<const TILE_N: u32> Producer<TILE_N> {
     }
 }
 
-/// A stage that copies may write. Handed on by the copies themselves, when all announced bytes have arrived.
+/// A stage that copies may write. Handed on by the copies themselves, when all announced bytes have
+/// arrived.
 #[must_use = "a stage whose copies are not issued never becomes full"]
 pub struct Filling {
     /// Shared address of the stage's tiles.
@@ -185,7 +190,8 @@ impl Draining {
         tcgen05::commit(self.empty);
     }
 
-    /// Keeps the last stage of the tile: nobody waits for it, and the commit on the accumulators covers its MMAs.
+    /// Keeps the last stage of the tile: nobody waits for it, and the commit on the accumulators
+    /// covers its MMAs.
     #[inline(always)]
     pub fn retire(self) {}
 }

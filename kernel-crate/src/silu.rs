@@ -1,13 +1,14 @@
 //! The gate: `silu(x) · y` with `silu(x) = x / (1 + e^-x)`, in f32.
 //!
-//! The relative error of `silu` is at most 2^-20 for every finite x. Two things stand against that. First, `e^-|x|` from
-//! `ex2.approx(-|x|·log2 e)` would inherit the rounding of the product, up to 2^-17 for large |x|; so the exponent is split
-//! into an integer and a fraction that is computed with two fused steps. Second, for negative x the result is `x·e^x` and
-//! small: below x = -87 the exponential leaves the range of f32 long before `silu(x)·y` has left that of f16 when y is
+//! The relative error of `silu` is at most 2^-20 for every finite x. Two things stand against that.
+//! First, `e^-|x|` from `ex2.approx(-|x|·log2 e)` would inherit the rounding of the product, up to
+//! 2^-17 for large |x|; so the exponent is split into an integer and a fraction that is computed
+//! with two fused steps. Second, for negative x the result is `x·e^x` and small: below x = -87 the
+//! exponential leaves the range of f32 long before `silu(x)·y` has left that of f16 when y is
 //! large. So the exponential is carried with 2^64 too much, and y takes the 2^-64.
 
-/// What the gate needs of the machine. The device has an instruction for each; tests stand in for it on the host, with
-/// errors as large as the instructions are allowed to have.
+/// What the gate needs of the machine. The device has an instruction for each; tests stand in for
+/// it on the host, with errors as large as the instructions are allowed to have.
 pub trait Arithmetic {
     /// `2^x` for |x| ≤ 1/2, with a relative error of at most 2^-22.
     fn exp2_approx(x: f32) -> f32;
@@ -24,7 +25,8 @@ const LOG2_E: f32 = core::f32::consts::LOG2_E;
 const LOG2_E_LOW: f32 = (core::f64::consts::LOG2_E - LOG2_E as f64) as f32;
 /// Adding 1.5·2^23 leaves the nearest integer in the low bits of the sum.
 const ROUND_TO_INTEGER: f32 = 12_582_912.0;
-/// Below this, |silu(x)·y| < 2^-48 for every f32 y: zero in f16, whatever y is. It also keeps `n + 64` a valid exponent.
+/// Below this, |silu(x)·y| < 2^-48 for every f32 y: zero in f16, whatever y is. It also keeps
+/// `n + 64` a valid exponent.
 const NEGATIVE_LIMIT: f32 = -128.0;
 const TWO_POW_MINUS_64: f32 = 1.0 / 18_446_744_073_709_551_616.0;
 
@@ -91,7 +93,8 @@ mod tests {
         }
     }
 
-    /// The largest relative error of `gate(x, y) / y` over a dense sweep of the finite x whose gate is a normal f32.
+    /// The largest relative error of `gate(x, y) / y` over a dense sweep of the finite x whose gate
+    /// is a normal f32.
     fn worst_relative_error<A: Arithmetic>() -> f64 {
         let mut worst = 0.0f64;
         let mut bits = 0u32;
@@ -117,8 +120,8 @@ mod tests {
     #[test]
     fn relative_error_is_below_2_pow_minus_20() {
         let bound = (2.0f64).powi(-20);
-        // 2^-22.5 + 2^-23 relative is at most 5 ulp just above a power of two, 2.6 ulp just below: 2 ulp of a mantissa
-        // in [0.7, 1) and in [1, 1.42) stand for it from both sides.
+        // 2^-22.5 + 2^-23 relative is at most 5 ulp just above a power of two, 2.6 ulp just below:
+        // 2 ulp of a mantissa in [0.7, 1) and in [1, 1.42) stand for it from both sides.
         for worst in [
             worst_relative_error::<Perturbed<0, 0>>(),
             worst_relative_error::<Perturbed<2, 1>>(),

@@ -42,8 +42,8 @@ impl Graph {
         Dominators { immediate }
     }
 
-    /// One loop per header: the header of at least one back edge, with every node that reaches the edge without passing
-    /// the header.
+    /// One loop per header: the header of at least one back edge, with every node that reaches the
+    /// edge without passing the header.
     pub fn natural_loops(&self) -> Vec<NaturalLoop> {
         let dominators = self.dominators();
         let predecessors = self.predecessors();

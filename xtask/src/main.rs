@@ -21,7 +21,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fetch ptxas and nvdisasm into target/cuda-tools, and look for a compiler that can build the kernels
+    /// Fetch ptxas and nvdisasm into target/cuda-tools, and look for a compiler that can build the
+    /// kernels
     Setup(setup::Arguments),
     /// Compile kernel-crate to PTX, audit it, assemble it, and write host-crate/ptx
     BuildPtx(build_ptx::Arguments),

@@ -20,8 +20,8 @@ pub struct Resources {
     pub spill_load_bytes: u32,
 }
 
-/// Assembles `ptx` for `architecture` into `cubin`. Warnings are errors: each known one costs correctness or speed
-/// (serialised tensor instructions, ignored directives).
+/// Assembles `ptx` for `architecture` into `cubin`. Warnings are errors: each known one costs
+/// correctness or speed (serialised tensor instructions, ignored directives).
 pub fn assemble(ptx: &Path, architecture: &str, cubin: &Path) -> Result<Vec<Resources>> {
     let ptxas = PTXAS.installed()?;
     let output = Command::new(&ptxas)

@@ -1,7 +1,8 @@
 //! `cargo xtask setup`: NVIDIA's assembler and disassembler, without a CUDA installation.
 //!
-//! Both come from NVIDIA's own PyPI wheels, at pinned versions and checksums. Compilers are not fetched: they come from
-//! the system's package manager or from rustup, and `setup` says which one the build will take or how to get one.
+//! Both come from NVIDIA's own PyPI wheels, at pinned versions and checksums. Compilers are not
+//! fetched: they come from the system's package manager or from rustup, and `setup` says which one
+//! the build will take or how to get one.
 
 use std::fs;
 use std::io;
@@ -30,7 +31,8 @@ pub struct CudaTool {
     wheels: &'static [(&'static str, &'static str)],
 }
 
-/// The judge of the PTX. The oldest release that knows sm_103f, and so the one whose verdict covers the most drivers.
+/// The judge of the PTX. The oldest release that knows sm_103f, and so the one whose verdict covers
+/// the most drivers.
 pub const PTXAS: CudaTool = CudaTool {
     binary: "ptxas",
     package: "nvidia-cuda-nvcc",

@@ -37,7 +37,8 @@ pub const fn pack(low_k: u8, high_k: u8) -> u8 {
     (low_k & 0xF) | (high_k << 4)
 }
 
-/// The code nearest to `value`, ties to the even code; magnitudes above 6 and infinities saturate to ±6.
+/// The code nearest to `value`, ties to the even code; magnitudes above 6 and infinities saturate
+/// to ±6.
 ///
 /// The sign is kept, also that of zero. NaN has no code: like PTX `cvt.rn.satfinite.e2m1x2`, it
 /// gives +6.

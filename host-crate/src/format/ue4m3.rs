@@ -65,8 +65,8 @@ pub fn encode(value: f64) -> u8 {
     let exponent = ((value.to_bits() >> 52) as i32 - 1023).max(-6);
     let grid = f64::from_bits(((1023 + exponent - 3) as u64) << 52);
     let significand = (value / grid).round_ties_even() as i32;
-    // A normal significand is 8 to 15 and its 8 is implicit; one that rounds up to 16 carries into the
-    // exponent field by itself, as a subnormal that rounds up to 8 becomes the first normal.
+    // A normal significand is 8 to 15 and its 8 is implicit; one that rounds up to 16 carries into
+    // the exponent field by itself, as a subnormal that rounds up to 8 becomes the first normal.
     (((exponent + 6) << 3) + significand) as u8
 }
 

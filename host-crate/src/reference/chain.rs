@@ -1,17 +1,20 @@
-//! The accumulators as the tensor core makes them, to the last bit: from +0, one [`step`] for each K = 64,
-//! K ascending. A last partial step counts as filled up with zero elements.
+//! The accumulators as the tensor core makes them, to the last bit: from +0, one [`step`] for each
+//! K = 64, K ascending. A last partial step counts as filled up with zero elements.
 //!
-//! Almost every step has a result that f64 gives exactly. With C the accumulator, c its exponent, and S_hi and S_lo the largest and
-//! smallest sum of exponents of a pair of nonzero scale factors in the step:
+//! Almost every step has a result that f64 gives exactly. With C the accumulator, c its exponent,
+//! and S_hi and S_lo the largest and smallest sum of exponents of a pair of nonzero scale factors
+//! in the step:
 //!
-//! - *Nothing is cut* before the last rounding if `C = 0` or `S_hi − 12 ≤ c ≤ S_lo + 27`, and `S_hi − S_lo ≤ 27`. For block
-//!   sums are multiples of 2^(S_lo−8) and C one of 2^(c−23), and the grid of [`step`]'s first case is 2^(c−35), that of the
-//!   second at most 2^(S_hi−35). The sum spans at most 49 bits.
-//! - *C dominates* if `c ≥ S_hi + 4`, since two elements add at most 4 to a product's exponent. Block sums are cut to
-//!   2^(c−35).
+//! - *Nothing is cut* before the last rounding if `C = 0` or `S_hi − 12 ≤ c ≤ S_lo + 27`, and
+//!   `S_hi − S_lo ≤ 27`. For block sums are multiples of 2^(S_lo−8) and C one of 2^(c−23), and the
+//!   grid of [`step`]'s first case is 2^(c−35), that of the second at most 2^(S_hi−35). The sum
+//!   spans at most 49 bits.
+//! - *C dominates* if `c ≥ S_hi + 4`, since two elements add at most 4 to a product's exponent.
+//!   Block sums are cut to 2^(c−35).
 //!
-//! Cutting block sums to 2^(c−35) is right in both cases, as in the first it does nothing. S_hi and S_lo are bounded by the
-//! exponents of the row and the column alone. What neither case covers goes through [`step`] itself.
+//! Cutting block sums to 2^(c−35) is right in both cases, as in the first it does nothing. S_hi and
+//! S_lo are bounded by the exponents of the row and the column alone. What neither case covers goes
+//! through [`step`] itself.
 
 use super::panel::{self, Accumulate, B_ROWS, RowPair, StepExponents, StepSums};
 use super::step::{NAN_BITS, STEP, STEP_BLOCKS, StepRow, cut_to_f32};
@@ -23,8 +26,8 @@ pub use super::step::step;
 
 /// The accumulators of both products, `[L, M, N]` each.
 ///
-/// `progress` is called with the number of rows of A that were finished since the last call, from several
-/// threads; they add up to L · M.
+/// `progress` is called with the number of rows of A that were finished since the last call, from
+/// several threads; they add up to L · M.
 pub fn accumulators(
     operands: &Operands<'_>,
     progress: &(dyn Fn(usize) + Sync),

@@ -1,9 +1,10 @@
-//! The output that given accumulators should have: `silu(alpha1 · acc1) · (alpha2 · acc2)`, rounded once to f16.
+//! The output that given accumulators should have: `silu(alpha1 · acc1) · (alpha2 · acc2)`, rounded
+//! once to f16.
 //!
 //! With x = alpha1 · acc1 and g = alpha2 · acc2, both exact in f64 for f32 accumulators, and
-//! silu(x) = x / (1 + e^−x), the value is computed to a relative error below 2^-50 before it is rounded. Where it
-//! approaches x·g (large x) or x·g/2 (small x), either of which can lie exactly between two f16 values, it is kept as a
-//! sum of two f64, so that the side it lies on is not lost.
+//! silu(x) = x / (1 + e^−x), the value is computed to a relative error below 2^-50 before it is
+//! rounded. Where it approaches x·g (large x) or x·g/2 (small x), either of which can lie exactly
+//! between two f16 values, it is kept as a sum of two f64, so that the side it lies on is not lost.
 
 use half::f16;
 use rayon::prelude::*;
@@ -23,8 +24,8 @@ where
 
 /// The output for one pair of accumulators, to nearest even; beyond f16's range it is infinite.
 ///
-/// NaN in any argument gives NaN. For infinite accumulators, which finite operands cannot produce, silu has its
-/// limits −0 and ∞.
+/// NaN in any argument gives NaN. For infinite accumulators, which finite operands cannot produce,
+/// silu has its limits −0 and ∞.
 pub fn output(acc1: f64, acc2: f64, alpha1: f32, alpha2: f32) -> f16 {
     let x = f64::from(alpha1) * acc1;
     let gain = f64::from(alpha2) * acc2;
@@ -84,16 +85,16 @@ fn round_to_f16(value: f64, rest: f64) -> f16 {
     if magnitude >= OVERFLOW {
         return f16::from_bits(sign | f16::INFINITY.to_bits());
     }
-    // Below 2^-14 the grid no longer shrinks. A significand rounded up to the next binade, or from subnormal to
-    // normal, carries into the exponent by itself.
+    // Below 2^-14 the grid no longer shrinks. A significand rounded up to the next binade, or from
+    // subnormal to normal, carries into the exponent by itself.
     let exponent = ((magnitude.to_bits() >> 52) as i32 - 1023).max(-14);
     let grid = f64::from_bits(((1023 + exponent - 10) as u64) << 52);
     let significand = (magnitude / grid).round_ties_even() as u16;
     f16::from_bits(sign | ((((exponent + 14) as u16) << 10) + significand))
 }
 
-/// `value + rest` cut toward zero to f64, with the last bit set if that lost anything: rounding the result to a narrower
-/// format is then the same as rounding the sum.
+/// `value + rest` cut toward zero to f64, with the last bit set if that lost anything: rounding the
+/// result to a narrower format is then the same as rounding the sum.
 fn round_to_odd(value: f64, rest: f64) -> f64 {
     let bits = value.to_bits();
     if rest == 0.0 || bits & 1 == 1 || value == 0.0 || value.is_infinite() {
@@ -153,12 +154,14 @@ mod tests {
 
     #[test]
     fn the_side_of_a_midpoint_is_kept() {
-        // silu(64) = 64 - 1e-26: 64 · 32.015625 = 2049 lies between 2048 and 2050, the output just below.
+        // silu(64) = 64 - 1e-26: 64 · 32.015625 = 2049 lies between 2048 and 2050, the output just
+        // below.
         assert_eq!(output(64.0, 32.015625, 1.0, 1.0).to_f32(), 2048.0);
         // 2051 lies between 2050 and 2052 (even): a tie would go up.
         assert_eq!(output(64.0, 32.046875, 1.0, 1.0).to_f32(), 2050.0);
         assert_eq!(output(64.0, -32.046875, 1.0, 1.0).to_f32(), -2050.0);
-        // silu(x) = x/2 + x²/4: a negative x stays below the midpoint of magnitudes, a positive one goes beyond.
+        // silu(x) = x/2 + x²/4: a negative x stays below the midpoint of magnitudes, a positive one
+        // goes beyond.
         let x = 2f64.powi(-70);
         assert_eq!(output(x, 4098.0 / x, 1.0, 1.0).to_f32(), 2050.0);
         assert_eq!(output(-x, 4098.0 / x, 1.0, 1.0).to_f32(), -2048.0);

@@ -1,7 +1,8 @@
 //! The accumulators in f64.
 //!
-//! Products and sums of 16 are exact, and so are the accumulators as long as they stay below 2^33 in magnitude: products
-//! are multiples of 2^-20. Beyond that each step adds a relative error of at most 2^-51.
+//! Products and sums of 16 are exact, and so are the accumulators as long as they stay below 2^33
+//! in magnitude: products are multiples of 2^-20. Beyond that each step adds a relative error of at
+//! most 2^-51.
 
 use super::panel::{self, Accumulate, B_ROWS, RowPair, StepExponents, StepSums};
 use super::{Accumulators, Operands, RowBlock};

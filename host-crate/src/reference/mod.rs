@@ -1,6 +1,7 @@
 //! What the device has to compute, worked out on the host.
 //!
-//! - [`chain`]: the accumulators as the tensor core makes them, to the last bit: one rounding per K = 64 step;
+//! - [`chain`]: the accumulators as the tensor core makes them, to the last bit: one rounding per K
+//!   = 64 step;
 //! - [`float64`]: the accumulators in f64, which is exact for all but extreme inputs;
 //! - [`epilogue`]: the output from given accumulators, rounded once.
 
@@ -48,7 +49,8 @@ pub enum OperandsError {
     },
 }
 
-/// The three matrices of a dual GEMM, checked to fit each other: A `[L, M, K]`, B1 and B2 `[L, N, K]`.
+/// The three matrices of a dual GEMM, checked to fit each other: A `[L, M, K]`, B1 and B2
+/// `[L, N, K]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Operands<'a> {
     a: Nvfp4MatrixView<'a>,
@@ -123,7 +125,8 @@ impl<'a> Operands<'a> {
         self.a.shape().batch()
     }
 
-    /// All rows of A, cut into blocks of at most [`ROWS_PER_BLOCK`]; batch by batch, rows ascending.
+    /// All rows of A, cut into blocks of at most [`ROWS_PER_BLOCK`]; batch by batch, rows
+    /// ascending.
     ///
     /// For callers that do not want to hold the accumulators of the whole product.
     pub fn row_blocks(&self) -> Vec<RowBlock> {
@@ -171,7 +174,8 @@ impl<'a> Operands<'a> {
     }
 }
 
-/// The most rows in one of [`Operands::row_blocks`]: enough that decoding B again for each is a small part of the work.
+/// The most rows in one of [`Operands::row_blocks`]: enough that decoding B again for each is a
+/// small part of the work.
 pub const ROWS_PER_BLOCK: usize = 256;
 
 /// Consecutive rows of A, and of the output.

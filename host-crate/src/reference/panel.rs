@@ -1,8 +1,8 @@
-//! The part of both references that takes the time: decoded panels of rows, and products of one panel of A with one
-//! of B, sixteen elements at a time.
+//! The part of both references that takes the time: decoded panels of rows, and products of one
+//! panel of A with one of B, sixteen elements at a time.
 //!
-//! The inner loops are plain arrays of lanes that the compiler vectorises. On x86-64 they are compiled a second time for AVX2
-//! and FMA, chosen at run time.
+//! The inner loops are plain arrays of lanes that the compiler vectorises. On x86-64 they are
+//! compiled a second time for AVX2 and FMA, chosen at run time.
 
 use rayon::prelude::*;
 
@@ -19,11 +19,12 @@ pub(super) const B_ROWS: usize = 8;
 
 /// The sums of 16 products of one row of A with every row of a B panel, by scale-factor block.
 ///
-/// They are exact: a product has significands of 2, 2, 4 and 4 bits and a sum of 16 at most 20, in units of
-/// 2^-8 times the scale factors' exponents.
+/// They are exact: a product has significands of 2, 2, 4 and 4 bits and a sum of 16 at most 20, in
+/// units of 2^-8 times the scale factors' exponents.
 pub(super) type StepSums = [[f32; B_ROWS]; STEP_BLOCKS];
 
-/// W consecutive rows of a matrix, decoded, transposed and filled up with zeros to W rows and whole steps.
+/// W consecutive rows of a matrix, decoded, transposed and filled up with zeros to W rows and whole
+/// steps.
 pub(super) struct Panel<const W: usize> {
     /// Elements times scale factors, by k and row.
     pub values: Vec<[f32; W]>,
@@ -33,7 +34,8 @@ pub(super) struct Panel<const W: usize> {
     pub has_nan: [bool; W],
 }
 
-/// The range of the raw exponents of a step's nonzero scale factors, by row, at the place of f32's exponent field.
+/// The range of the raw exponents of a step's nonzero scale factors, by row, at the place of f32's
+/// exponent field.
 #[derive(Clone, Copy)]
 pub(super) struct StepExponents<const W: usize> {
     pub highest: [i32; W],
@@ -41,7 +43,8 @@ pub(super) struct StepExponents<const W: usize> {
 }
 
 impl<const W: usize> StepExponents<W> {
-    /// No nonzero scale factor: the empty range, yet within what can be added in the exponent field.
+    /// No nonzero scale factor: the empty range, yet within what can be added in the exponent
+    /// field.
     const EMPTY: Self = Self {
         highest: [-40 << 23; W],
         lowest: [40 << 23; W],
@@ -104,7 +107,8 @@ pub(super) trait Accumulate: Copy + Default + Send + Sync {
         b: &StepExponents<B_ROWS>,
     ) -> u32;
 
-    /// Adds one step to one accumulator that [`Self::add_step`] left: `step` of `row` of A and `column` of B.
+    /// Adds one step to one accumulator that [`Self::add_step`] left: `step` of `row` of A and
+    /// `column` of B.
     fn add_step_alone(self, rows: RowPair<'_>, step: usize) -> Self;
 }
 

@@ -1,23 +1,25 @@
 //! One K = 64 step of `tcgen05.mma.kind::mxf4nvf4` with ue4m3 scale factors, for one output.
 //!
-//! PTX leaves the accumulation order and rounding open. The rule below is what two models fitted to the hardware
-//! agree on: MMA-Sim (arXiv 2511.10909) and sf-tensor/tcgen05 (`MODEL.md`, §5). Exponents are *raw*: those of the
-//! fields, before a significand is normalised.
+//! PTX leaves the accumulation order and rounding open. The rule below is what two models fitted to
+//! the hardware agree on: MMA-Sim (arXiv 2511.10909) and sf-tensor/tcgen05 (`MODEL.md`, §5).
+//! Exponents are *raw*: those of the fields, before a significand is normalised.
 //!
 //! - e2m1: significand `m` or `2 + m`, raw = max(e, 1) − 1, value = ±significand · 2^(raw−1);
 //! - ue4m3: significand `m` or `8 + m`, raw = max(e, 1) − 7, value = significand · 2^(raw−3);
-//! - a product's raw exponent is the sum of those of its four factors (two elements, two scale factors).
+//! - a product's raw exponent is the sum of those of its four factors (two elements, two scale
+//!   factors).
 //!
-//! Over the nonzero products, R is the largest raw exponent and S the largest sum of the raw exponents of the two scale
-//! factors; `c.raw` is that of C. Everything is then cut to a grid 2^q, toward zero, added, and the sum cut to f32:
+//! Over the nonzero products, R is the largest raw exponent and S the largest sum of the raw
+//! exponents of the two scale factors; `c.raw` is that of C. Everything is then cut to a grid 2^q,
+//! toward zero, added, and the sum cut to f32:
 //!
 //! | case                      | q                           | cut to the grid                    |
 //! |---------------------------|-----------------------------|------------------------------------|
 //! | C ≠ 0 and `c.raw` ≥ R     | `c.raw` − 35                | C and the exact sums of 16 products|
 //! | else                      | max(max(R, `c.raw`) − 39, S − 35) | C and the exact sums of 4 products |
 //!
-//! Before that: a NaN among scale factors or C gives [`NAN_BITS`], an infinite C is kept, and C is kept if no product is
-//! nonzero.
+//! Before that: a NaN among scale factors or C gives [`NAN_BITS`], an infinite C is kept, and C is
+//! kept if no product is nonzero.
 
 use crate::format::{BLOCK, ue4m3};
 
@@ -30,7 +32,8 @@ pub const STEP_BLOCKS: usize = STEP / BLOCK;
 /// The bits of the tensor core's NaN.
 pub const NAN_BITS: u32 = 0x7FFF_FFFF;
 
-/// The operands of one step for one output: a row of A or B, 64 packed elements and their four scale factors.
+/// The operands of one step for one output: a row of A or B, 64 packed elements and their four
+/// scale factors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StepRow {
     /// e2m1, the lower k in the low nibble.
@@ -78,7 +81,8 @@ pub fn step(c: f32, a: &StepRow, b: &StepRow) -> f32 {
         magnitude
     };
     for group in &groups {
-        // A quarter sum counts products of doubled elements (2^-2) with integer significands of scale factors (2^-6).
+        // A quarter sum counts products of doubled elements (2^-2) with integer significands of
+        // scale factors (2^-6).
         let shift = group.scale_exponent - 8 - q;
         units += if dominated_by_c {
             shift_toward_zero(group.quarter_sums.iter().sum(), shift)

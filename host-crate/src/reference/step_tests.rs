@@ -92,7 +92,8 @@ fn model(c: f32, a: &StepRow, b: &StepRow) -> u32 {
     (if units < 0 { -kept } else { kept } as f32).to_bits()
 }
 
-/// Scale codes around one exponent, around everything, or few at the ends: the spread decides which rule applies.
+/// Scale codes around one exponent, around everything, or few at the ends: the spread decides which
+/// rule applies.
 fn scale_code() -> impl Strategy<Value = u8> {
     prop_oneof![
         4 => 0x20..0x50u8,

@@ -12,27 +12,28 @@ const fn layout(stride_bytes: u64, swizzle: u64) -> u64 {
     ((stride_bytes >> 4) << 32) | VERSION | (swizzle << 61)
 }
 
-/// Eight rows of 128 bytes form a swizzle atom; the next eight rows follow 1024 bytes on. K-major tiles ignore the
-/// leading offset.
+/// Eight rows of 128 bytes form a swizzle atom; the next eight rows follow 1024 bytes on. K-major
+/// tiles ignore the leading offset.
 const OPERAND_TILE: u64 = layout(1024, SWIZZLE_128B);
 /// Eight rows of 16 bytes, then the next eight.
 const SCALE_TILE: u64 = layout(128, SWIZZLE_NONE);
 
-/// The tiles of a stage, by address in the unit of the descriptors' address field. Descriptors of tiles are sums of this
-/// and constants, one addition each.
+/// The tiles of a stage, by address in the unit of the descriptors' address field. Descriptors of
+/// tiles are sums of this and constants, one addition each.
 #[derive(Clone, Copy)]
 pub struct StageAddress(u32);
 
 impl StageAddress {
-    /// `address` is the shared address of the stage, 1024-byte aligned. Shared addresses of a CTA have 18 bits, so that the
-    /// 14 bits of the field never overflow.
+    /// `address` is the shared address of the stage, 1024-byte aligned. Shared addresses of a CTA
+    /// have 18 bits, so that the 14 bits of the field never overflow.
     #[inline(always)]
     pub fn new(address: u32) -> Self {
         Self(address >> 4)
     }
 
-    /// The K = 64 slice at byte `offset` of a stage's e2m1 tile of 128-byte rows. Slices are 32 bytes apart: the swizzle
-    /// acts on address bits, so that advancing the start address inside the atom is enough.
+    /// The K = 64 slice at byte `offset` of a stage's e2m1 tile of 128-byte rows. Slices are 32
+    /// bytes apart: the swizzle acts on address bits, so that advancing the start address inside
+    /// the atom is enough.
     #[inline(always)]
     pub fn operand(self, offset: u32) -> u64 {
         OPERAND_TILE | (self.0 + (offset >> 4)) as u64

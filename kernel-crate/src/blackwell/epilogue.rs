@@ -11,7 +11,8 @@ const FRAGMENT_ROWS: u32 = 16;
 /// Columns that its `.x4` covers.
 const FRAGMENT_COLUMNS: u32 = 32;
 
-/// Both accumulators of 16 rows × 32 columns, as [`tcgen05::load_16x256b_x4`] spreads them over a warp.
+/// Both accumulators of 16 rows × 32 columns, as [`tcgen05::load_16x256b_x4`] spreads them over a
+/// warp.
 ///
 /// ```text
 /// thread t: rows t/4 and t/4 + 8, columns 2·(t%4) + {0, 1} of each group g of 8 columns
@@ -27,7 +28,8 @@ pub struct Fragment {
 }
 
 impl Fragment {
-    /// Starts loading fragment `index` of the warp's 32 rows; the products are valid after `wait_load`.
+    /// Starts loading fragment `index` of the warp's 32 rows; the products are valid after
+    /// `wait_load`.
     #[inline(always)]
     fn load<const TILE_N: u32>(tmem: u32, warp: u32, index: u32) -> Self {
         let columns = const { TmemPlan::new(TILE_N) };
@@ -50,8 +52,8 @@ pub trait Epilogue {
     unsafe fn store(params: &DualGemmParams, tile: OutputTile, fragment: Fragment);
 }
 
-/// Walks the warp's 32 rows of the tile in fragments, the next one on its way while one is computed. A converged warp,
-/// after both accumulators are full.
+/// Walks the warp's 32 rows of the tile in fragments, the next one on its way while one is
+/// computed. A converged warp, after both accumulators are full.
 ///
 /// # Safety
 /// As for [`Epilogue::store`].
@@ -86,8 +88,8 @@ struct Destination<'a> {
 }
 
 impl Destination<'_> {
-    /// The element's index `rows` below the first, or `None` outside of the output. N is a multiple of 8, so that columns
-    /// taken in aligned groups of up to 8 are inside or outside as a whole.
+    /// The element's index `rows` below the first, or `None` outside of the output. N is a multiple
+    /// of 8, so that columns taken in aligned groups of up to 8 are inside or outside as a whole.
     #[inline(always)]
     fn index(&self, rows: u32, columns: u32) -> Option<u64> {
         let (row, column) = (self.row + rows, self.column + columns);
@@ -130,7 +132,8 @@ impl Epilogue for GatedF16 {
     }
 }
 
-/// Transposes the 4 × 4 words of four neighbouring threads: thread q gets word q of each. A converged warp.
+/// Transposes the 4 × 4 words of four neighbouring threads: thread q gets word q of each. A
+/// converged warp.
 #[inline(always)]
 fn transpose_quad(words: [u32; 4], lane: u32) -> [u32; 4] {
     let odd = lane & 1 != 0;
@@ -143,7 +146,8 @@ fn transpose_quad(words: [u32; 4], lane: u32) -> [u32; 4] {
     [a, b, c, d]
 }
 
-/// Swaps the second word of the lower thread with the first of the upper one; the threads differ in the bit `MASK`.
+/// Swaps the second word of the lower thread with the first of the upper one; the threads differ in
+/// the bit `MASK`.
 #[inline(always)]
 fn exchange<const MASK: u32>(first: u32, second: u32, is_upper: bool) -> (u32, u32) {
     let outgoing = if is_upper { first } else { second };

@@ -6,8 +6,8 @@
 //! | 4 | [`load`] | stage empty | stage full |
 //! | 5 | [`mma`] | stage full | stage empty; accumulators full |
 //!
-//! One CTA computes one 128 × N tile of C. A stage of the ring holds K = 256 of A, B1, B2 and their scale factors; A is
-//! loaded once for both products.
+//! One CTA computes one 128 × N tile of C. A stage of the ring holds K = 256 of A, B1, B2 and their
+//! scale factors; A is loaded once for both products.
 
 use super::epilogue::{self, Epilogue};
 use super::{load, mma};
@@ -35,7 +35,8 @@ pub struct OutputTile {
 /// The body of every entry. `param_block` is the generic address of `params`.
 ///
 /// # Safety
-/// Launched as the contract's `KernelEntry` says; tensor maps and pointers in `params` are valid for its shape.
+/// Launched as the contract's `KernelEntry` says; tensor maps and pointers in `params` are valid
+/// for its shape.
 #[inline(always)]
 pub unsafe fn dual_gemm<const TILE_N: u32, E: Epilogue>(params: &DualGemmParams, param_block: u64) {
     let warp = warp::broadcast_first(warp::thread_index() / 32);

@@ -20,7 +20,8 @@ pub fn prefetch_maps(param_block: u64) {
     tma::prefetch_map(param_block + MAP_B2);
 }
 
-/// Where one operand's scale factors start: the 128×4 tiles of a block of 128 rows lie one after the other along K.
+/// Where one operand's scale factors start: the 128×4 tiles of a block of 128 rows lie one after
+/// the other along K.
 #[inline(always)]
 fn scale_row_block(base: u64, rows: u32, k: u32, tile_row: u32, batch: u32) -> u64 {
     let row_blocks = rows.div_ceil(SCALE_TILE_ROWS);

@@ -14,7 +14,8 @@ use crate::ptx::tcgen05::{self, CollectorA, OperandA, OperandB};
 pub fn run<const TILE_N: u32>(k: u32, ring: Ring<TILE_N>, tmem: u32, tile: OutputTile) {
     let mut stages = ring.consumer();
     let mut accumulate = 0;
-    // Scale factors come in tiles of 128 rows, one column per 32; an N tile of 64 starts in the middle of every other.
+    // Scale factors come in tiles of 128 rows, one column per 32; an N tile of 64 starts in the
+    // middle of every other.
     let scale_b_column = tile.n % SCALE_TILE_ROWS / 32;
 
     let mut full_tiles = k / TILE_K;
@@ -39,8 +40,8 @@ pub fn run<const TILE_N: u32>(k: u32, ring: Ring<TILE_N>, tmem: u32, tile: Outpu
     tcgen05::commit(ring.accumulators_full());
 }
 
-/// The first `mmas` K = 64 slices of a stage: scale factors to tensor memory, then A·B1 and A·B2 with A kept in the
-/// collector. `accumulate` is 0 for the first slice of the tile only.
+/// The first `mmas` K = 64 slices of a stage: scale factors to tensor memory, then A·B1 and A·B2
+/// with A kept in the collector. `accumulate` is 0 for the first slice of the tile only.
 #[inline(always)]
 fn multiply<const TILE_N: u32>(
     stage: &Draining,

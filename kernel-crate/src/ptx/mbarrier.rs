@@ -1,4 +1,5 @@
-//! Memory barriers: 8-byte objects in shared memory that count arrivals and bytes. PTX ISA §9.7.13.15.
+//! Memory barriers: 8-byte objects in shared memory that count arrivals and bytes. PTX ISA
+//! §9.7.13.15.
 
 use core::arch::asm;
 
@@ -7,8 +8,8 @@ use core::arch::asm;
 pub struct Mbarrier(pub u32);
 
 impl Mbarrier {
-    /// Starts phase 0 with `arrivals` arrivals expected per phase. One thread; others may use the barrier after
-    /// [`fence_init`] and a CTA barrier.
+    /// Starts phase 0 with `arrivals` arrivals expected per phase. One thread; others may use the
+    /// barrier after [`fence_init`] and a CTA barrier.
     #[inline(always)]
     pub fn init(self, arrivals: u32) {
         // SAFETY: an 8-byte aligned address of the shared-memory plan that nothing else uses.
@@ -31,11 +32,13 @@ impl Mbarrier {
         }
     }
 
-    /// Waits until the phase of this parity has completed. What happened before the phase's arrivals is visible after.
+    /// Waits until the phase of this parity has completed. What happened before the phase's
+    /// arrivals is visible after.
     ///
-    /// A barrier starts in phase 0: parity 0 waits for its first completion, parity 1 returns at once. `try_wait` may
-    /// give up after a time limit of the system's choosing (§9.7.13.15.16), hence the loop; it is part of the assembly so
-    /// that no predicate has to travel through a register.
+    /// A barrier starts in phase 0: parity 0 waits for its first completion, parity 1 returns at
+    /// once. `try_wait` may give up after a time limit of the system's choosing (§9.7.13.15.16),
+    /// hence the loop; it is part of the assembly so that no predicate has to travel through a
+    /// register.
     #[inline(always)]
     pub fn wait(self, parity: u32) {
         // SAFETY: an initialised barrier of this CTA; the label is local to the braces.
@@ -55,7 +58,8 @@ impl Mbarrier {
     }
 }
 
-/// Makes barrier initialisations by this thread visible to the asynchronous proxy. One thread. PTX ISA §9.7.13.4.
+/// Makes barrier initialisations by this thread visible to the asynchronous proxy. One thread. PTX
+/// ISA §9.7.13.4.
 #[inline(always)]
 pub fn fence_init() {
     // SAFETY: a fence without operands.

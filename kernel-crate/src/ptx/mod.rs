@@ -1,11 +1,13 @@
-//! One function per PTX instruction form, one file per family; the only inline assembly of the crate.
+//! One function per PTX instruction form, one file per family; the only inline assembly of the
+//! crate.
 //!
-//! Shared memory and tensor memory are `u32` addresses throughout: no Rust reference ever points into them. A function's
-//! documentation names the section of the PTX ISA that defines the instruction, its operands, who may call it (one
-//! thread, or a converged warp) and what orders its effect.
+//! Shared memory and tensor memory are `u32` addresses throughout: no Rust reference ever points
+//! into them. A function's documentation names the section of the PTX ISA that defines the
+//! instruction, its operands, who may call it (one thread, or a converged warp) and what orders its
+//! effect.
 //!
-//! None of the functions is `pure` or free of a memory clobber unless it only computes: the order of the source is the
-//! order of the PTX.
+//! None of the functions is `pure` or free of a memory clobber unless it only computes: the order
+//! of the source is the order of the PTX.
 
 #[macro_use]
 pub mod param;

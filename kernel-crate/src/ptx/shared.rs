@@ -2,7 +2,8 @@
 
 use core::arch::{asm, global_asm};
 
-// Rust has no shared memory. PTX ISA §5.4: an extern array in `.shared` is what the launch provides.
+// Rust has no shared memory. PTX ISA §5.4: an extern array in `.shared` is what the launch
+// provides.
 global_asm!(".extern .shared .align 1024 .b8 nvfp4_dual_gemm_shared[];");
 
 /// The `.shared::cta` address at which dynamic shared memory starts; 1024-byte aligned.
@@ -16,11 +17,13 @@ pub fn base() -> u32 {
     address
 }
 
-/// Loads 32 bits. The address is 4-byte aligned and was written before a barrier that the caller has passed.
+/// Loads 32 bits. The address is 4-byte aligned and was written before a barrier that the caller
+/// has passed.
 #[inline(always)]
 pub fn load_u32(address: u32) -> u32 {
     let value: u32;
-    // SAFETY: an aligned address inside the CTA's shared memory, as every caller takes it from the shared-memory plan.
+    // SAFETY: an aligned address inside the CTA's shared memory, as every caller takes it from the
+    // shared-memory plan.
     unsafe {
         asm!("ld.shared.u32 {0}, [{1}];", out(reg32) value, in(reg32) address, options(nostack));
     }

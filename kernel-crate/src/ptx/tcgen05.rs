@@ -4,8 +4,8 @@ use core::arch::asm;
 
 use super::mbarrier::Mbarrier;
 
-/// Allocates `columns` columns of tensor memory and writes their address to shared memory at `destination`. A converged
-/// warp; blocks until the columns are free. §9.7.16.7.1.
+/// Allocates `columns` columns of tensor memory and writes their address to shared memory at
+/// `destination`. A converged warp; blocks until the columns are free. §9.7.16.7.1.
 #[inline(always)]
 pub fn alloc(destination: u32, columns: u32) {
     // SAFETY: a 4-byte slot of the shared-memory plan.
@@ -19,7 +19,8 @@ pub fn alloc(destination: u32, columns: u32) {
     }
 }
 
-/// Gives up the right to allocate, so that a CTA of a later grid may. A converged warp. §9.7.16.7.1.
+/// Gives up the right to allocate, so that a CTA of a later grid may. A converged warp.
+/// §9.7.16.7.1.
 #[inline(always)]
 pub fn relinquish_alloc_permit() {
     // SAFETY: no operands.
@@ -45,7 +46,8 @@ pub fn dealloc(address: u32, columns: u32) {
     }
 }
 
-/// Orders earlier asynchronous tcgen05 operations of this thread before a synchronisation that follows. §9.7.16.11.
+/// Orders earlier asynchronous tcgen05 operations of this thread before a synchronisation that
+/// follows. §9.7.16.11.
 #[inline(always)]
 pub fn fence_before_thread_sync() {
     // SAFETY: no operands.
@@ -59,8 +61,9 @@ pub fn fence_after_thread_sync() {
     unsafe { asm!("tcgen05.fence::after_thread_sync;", options(nostack)) }
 }
 
-/// Copies a scale-factor tile of 32 rows × 16 bytes to tensor memory, into the same four columns of each of the four
-/// 32-lane partitions. One thread; runs in order with the MMAs of the same CTA. §9.7.16.9.
+/// Copies a scale-factor tile of 32 rows × 16 bytes to tensor memory, into the same four columns of
+/// each of the four 32-lane partitions. One thread; runs in order with the MMAs of the same CTA.
+/// §9.7.16.9.
 #[inline(always)]
 pub fn copy_scale_tile(tmem: u32, descriptor: u64) {
     // SAFETY: the descriptor covers a tile that has arrived; the columns belong to the CTA.
@@ -114,7 +117,8 @@ macro_rules! mma_text {
     };
 }
 
-/// `D = A·Bᵀ` over K = 64, plus D where `accumulate` is not 0; 16 elements share a scale factor. One thread.
+/// `D = A·Bᵀ` over K = 64, plus D where `accumulate` is not 0; 16 elements share a scale factor.
+/// One thread.
 ///
 /// §9.7.16.10. `.block16` is the spelling of `.scale_vec::4X` that family targets accept.
 #[inline(always)]
@@ -127,8 +131,8 @@ pub fn mma_nvfp4(
 ) {
     macro_rules! issue {
         ($text:expr) => {
-            // SAFETY: the descriptors cover tiles that have arrived and stay until the commit that follows completes;
-            // the accumulator and the scale factors are columns of the CTA.
+            // SAFETY: the descriptors cover tiles that have arrived and stay until the commit that
+            // follows completes; the accumulator and the scale factors are columns of the CTA.
             unsafe {
                 asm!(
                     $text,
@@ -150,8 +154,8 @@ pub fn mma_nvfp4(
     }
 }
 
-/// Arrives once on `barrier` when every tcgen05 copy and MMA that this thread has issued is complete. One thread; implies
-/// [`fence_before_thread_sync`]. §9.7.16.12.
+/// Arrives once on `barrier` when every tcgen05 copy and MMA that this thread has issued is
+/// complete. One thread; implies [`fence_before_thread_sync`]. §9.7.16.12.
 #[inline(always)]
 pub fn commit(barrier: Mbarrier) {
     // SAFETY: an initialised barrier of this CTA.
@@ -164,10 +168,12 @@ pub fn commit(barrier: Mbarrier) {
     }
 }
 
-/// Starts loading 16 lanes × 32 columns. A converged warp; the registers are valid after [`wait_load`]. §9.7.16.8.
+/// Starts loading 16 lanes × 32 columns. A converged warp; the registers are valid after
+/// [`wait_load`]. §9.7.16.8.
 ///
-/// The lane field of `tmem` names the first of the 16 lanes, inside the 32 of the warp's rank. Thread t gets, in register
-/// r, lane `t / 4 + 8·(r / 2 % 2)` and column `2·(t % 4) + r % 2 + 8·(r / 4)`.
+/// The lane field of `tmem` names the first of the 16 lanes, inside the 32 of the warp's rank.
+/// Thread t gets, in register r, lane `t / 4 + 8·(r / 2 % 2)` and column
+/// `2·(t % 4) + r % 2 + 8·(r / 4)`.
 #[inline(always)]
 pub fn load_16x256b_x4(tmem: u32) -> [u32; 16] {
     let mut r = [0u32; 16];

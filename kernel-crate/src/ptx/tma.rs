@@ -53,8 +53,9 @@ pub fn prefetch_map(map: u64) {
 
 /// Copies one box of a 3-D tensor to shared memory. One thread; returns before the copy is done.
 ///
-/// `map` is a generic address, `coordinates` are innermost first and in elements, `destination` is 128-byte aligned. The
-/// bytes of the whole box, out-of-bounds elements (which arrive as zeros) included, are credited to `barrier`.
+/// `map` is a generic address, `coordinates` are innermost first and in elements, `destination` is
+/// 128-byte aligned. The bytes of the whole box, out-of-bounds elements (which arrive as zeros)
+/// included, are credited to `barrier`.
 #[inline(always)]
 pub fn load_3d(
     destination: u32,
@@ -64,7 +65,8 @@ pub fn load_3d(
     policy: CachePolicy,
 ) {
     let [x, y, z] = coordinates;
-    // SAFETY: `destination` holds the box and is not read until `barrier` completes, as the pipeline guarantees.
+    // SAFETY: `destination` holds the box and is not read until `barrier` completes, as the
+    // pipeline guarantees.
     unsafe {
         asm!(
             concat!(

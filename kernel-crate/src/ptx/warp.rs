@@ -40,8 +40,8 @@ special_register!(
 
 /// Broadcasts lane 0's value. Called by a converged warp.
 ///
-/// PTX ISA §9.7.9.6 `shfl.sync`. The compiler cannot know that a value is the same in all lanes; a value that comes from
-/// a broadcast it keeps in a uniform register.
+/// PTX ISA §9.7.9.6 `shfl.sync`. The compiler cannot know that a value is the same in all lanes; a
+/// value that comes from a broadcast it keeps in a uniform register.
 #[inline(always)]
 pub fn broadcast_first(value: u32) -> u32 {
     let result: u32;
@@ -78,8 +78,8 @@ pub fn shuffle_xor<const MASK: u32>(value: u32) -> u32 {
 
 /// True in exactly one lane. Called by a converged warp.
 ///
-/// PTX ISA §9.7.14.13 `elect.sync`. ptxas knows that code under this predicate is run by one thread and keeps the
-/// operands of tensor instructions in uniform registers.
+/// PTX ISA §9.7.14.13 `elect.sync`. ptxas knows that code under this predicate is run by one thread
+/// and keeps the operands of tensor instructions in uniform registers.
 #[inline(always)]
 pub fn elect_one() -> bool {
     let elected: u32;

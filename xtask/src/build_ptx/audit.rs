@@ -9,7 +9,8 @@ use super::convergent::{Function, Marked, Site};
 use super::ptx_text::{self, Entry, Instruction, Statement};
 use crate::graph::{Dominators, Graph};
 
-/// Fails if a collective instruction was duplicated, or if anything but self-contained entries was compiled.
+/// Fails if a collective instruction was duplicated, or if anything but self-contained entries was
+/// compiled.
 ///
 /// `ptx` still has the site comments.
 pub fn audit(ptx: &str, marked: &Marked) -> Result<()> {
@@ -78,8 +79,9 @@ struct Copies {
     total: u64,
     /// Those that dominate no other.
     ///
-    /// A fully unrolled loop leaves copies of which each dominates the next: every thread that reached the first still
-    /// executes all. A copy that went into one arm of a branch dominates no copy in the other.
+    /// A fully unrolled loop leaves copies of which each dominates the next: every thread that
+    /// reached the first still executes all. A copy that went into one arm of a branch dominates no
+    /// copy in the other.
     in_separate_branches: u64,
 }
 
@@ -154,7 +156,8 @@ fn unaccounted(pending: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// How many distinct call paths lead from `entry` to each site: the copies that inlining everything leaves.
+/// How many distinct call paths lead from `entry` to each site: the copies that inlining everything
+/// leaves.
 fn call_paths(entry: &str, functions: &BTreeMap<String, Function>) -> Result<BTreeMap<usize, u64>> {
     ensure!(
         functions.contains_key(entry),
@@ -178,7 +181,8 @@ fn paths_from<'a>(
         return Ok(());
     }
     if stack.contains(&name) {
-        // Recursion in `core`'s formatting code is dead here; a recursive kernel would leave a call in the PTX.
+        // Recursion in `core`'s formatting code is dead here; a recursive kernel would leave a call
+        // in the PTX.
         return Ok(());
     }
     stack.push(name);

@@ -1,10 +1,12 @@
-//! Instructions that a whole warp or CTA must reach together, and the comments that number their call sites.
+//! Instructions that a whole warp or CTA must reach together, and the comments that number their
+//! call sites.
 
 use super::ptx_text::{self, Statement};
 
 const SITE_COMMENT: &str = "collective ";
 
-/// Whether all threads of a warp (`.aligned`), or those named by a mask or a barrier (`.sync`), must execute it together.
+/// Whether all threads of a warp (`.aligned`), or those named by a mask or a barrier (`.sync`),
+/// must execute it together.
 ///
 /// `bar.sync`, `bar.red` and `bar.arrive` are `.aligned` by definition (PTX ISA §9.7.13.1).
 pub fn is_collective(opcode: &str) -> bool {
@@ -14,8 +16,8 @@ pub fn is_collective(opcode: &str) -> bool {
 
 /// The collective opcodes of an inline-asm text.
 pub fn in_asm(text: &str) -> Vec<String> {
-    // A template that cannot be read as statements (a fragment, say) is looked at word by word: too much is found
-    // rather than too little.
+    // A template that cannot be read as statements (a fragment, say) is looked at word by word: too
+    // much is found rather than too little.
     match ptx_text::statements(text) {
         Ok(statements) => statements
             .into_iter()

@@ -1,7 +1,8 @@
 //! Rust to PTX text: rustc to unoptimised LLVM IR, inline asm marked, `opt`, `llc`.
 //!
-//! rustc's own optimiser is not used: it treats inline asm as if any thread could run it alone, and so copies barriers
-//! into divergent branches (see [`super::convergent`]). MIR jump threading does the same one level up and is off.
+//! rustc's own optimiser is not used: it treats inline asm as if any thread could run it alone, and
+//! so copies barriers into divergent branches (see [`super::convergent`]). MIR jump threading does
+//! the same one level up and is off.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,8 +58,8 @@ impl Flags {
                 "-Zunstable-options",
                 "-Cpanic=immediate-abort",
             ]),
-            // The default unroll threshold: the kernels index accumulators by constants alone, and an epilogue unrolled
-            // over the whole tile would not fit the instruction cache.
+            // The default unroll threshold: the kernels index accumulators by constants alone, and
+            // an epilogue unrolled over the whole tile would not fit the instruction cache.
             opt: own(&["-O3", &format!("-mcpu={cpu}")]),
             llc: own(&[
                 "-O3",

@@ -1,8 +1,9 @@
 //! Marking inline asm `convergent` in LLVM IR.
 //!
-//! rustc puts the attribute on functions but not on `asm!` calls, so LLVM may sink, duplicate or unroll a `bar.sync`
-//! into divergent branches, which is undefined for every `.aligned` instruction. Each collective call site also gets a
-//! number as a PTX comment, by which the audit recognises its copies in the finished PTX.
+//! rustc puts the attribute on functions but not on `asm!` calls, so LLVM may sink, duplicate or
+//! unroll a `bar.sync` into divergent branches, which is undefined for every `.aligned`
+//! instruction. Each collective call site also gets a number as a PTX comment, by which the audit
+//! recognises its copies in the finished PTX.
 
 use std::collections::BTreeMap;
 
@@ -134,7 +135,8 @@ impl<'a> AsmCall<'a> {
     }
 }
 
-/// The position after the `)` that closes the first `(` at or after `from`. IR strings hold no bare quotes.
+/// The position after the `)` that closes the first `(` at or after `from`. IR strings hold no bare
+/// quotes.
 fn closing_parenthesis(line: &str, from: usize) -> Option<usize> {
     let mut depth = 0;
     let mut quoted = false;

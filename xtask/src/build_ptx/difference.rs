@@ -5,7 +5,8 @@ use std::fmt::Write;
 const CONTEXT_LINES: usize = 3;
 const SHOWN_LINES: usize = 5;
 
-/// The first place where `old` and `new` differ, in the manner of a unified diff; `None` if they are equal.
+/// The first place where `old` and `new` differ, in the manner of a unified diff; `None` if they
+/// are equal.
 pub fn first(old: &str, new: &str) -> Option<String> {
     if old == new {
         return None;

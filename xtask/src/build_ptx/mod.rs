@@ -35,11 +35,12 @@ const TESTS_PACKAGE: &str = "nvfp4-dual-gemm-tests";
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Compare with the committed PTX instead of writing it. With another compiler version than the recorded one: build,
-    /// assemble, and run the tests on the result
+    /// Compare with the committed PTX instead of writing it. With another compiler version than the
+    /// recorded one: build, assemble, and run the tests on the result
     #[arg(long)]
     check: bool,
-    /// The rustc to use; its library source must be installed. Default: $NVFP4_KERNEL_RUSTC, a rustup nightly, the system's
+    /// The rustc to use; its library source must be installed. Default: $NVFP4_KERNEL_RUSTC, a
+    /// rustup nightly, the system's
     #[arg(long, value_name = "PATH")]
     compiler: Option<PathBuf>,
 }

@@ -72,8 +72,8 @@ impl Search {
     }
 }
 
-/// The first usable compiler: the explicit one, else a rustup nightly, else one on `PATH` or in `/usr/bin`. A usable one of
-/// the `preferred` version goes before all others.
+/// The first usable compiler: the explicit one, else a rustup nightly, else one on `PATH` or in
+/// `/usr/bin`. A usable one of the `preferred` version goes before all others.
 ///
 /// An explicit setting is binding: where it does not work, nothing else is tried.
 pub fn search(explicit: Option<&Path>, preferred: Option<&Version>) -> Search {
@@ -205,8 +205,8 @@ fn own_rustc(sysroot: &Path, rustc: &Path) -> PathBuf {
     if own.is_file() { own } else { rustc.to_owned() }
 }
 
-/// A rustup toolchain's own cargo; else the one that runs this program, as a distribution's is often too old for a new
-/// library source.
+/// A rustup toolchain's own cargo; else the one that runs this program, as a distribution's is
+/// often too old for a new library source.
 fn own_cargo(sysroot: &Path) -> PathBuf {
     let own = sysroot.join("bin/cargo");
     if sysroot.starts_with("/usr") || !own.is_file() {

@@ -148,8 +148,8 @@ impl Listing {
         self.instructions.iter()
     }
 
-    /// The innermost loops that execute `mnemonic`, each in address order. Parts that ptxas moved out of line, as it does
-    /// with the repetition of a wait, belong to it.
+    /// The innermost loops that execute `mnemonic`, each in address order. Parts that ptxas moved
+    /// out of line, as it does with the repetition of a wait, belong to it.
     pub fn innermost_loops_with(&self, mnemonic: &str) -> Result<Vec<Vec<&Instruction>>> {
         let mut loops = self.control_flow()?.natural_loops();
         loops.retain(|found| {

@@ -1,7 +1,8 @@
 //! `cargo xtask sass`: what ptxas made of the K loops.
 //!
-//! The MMA warp is one thread that feeds the tensor core. Whatever else its loop executes delays the next instruction
-//! of it, so `--check` allows nothing there but tensor, barrier, address and branch instructions.
+//! The MMA warp is one thread that feeds the tensor core. Whatever else its loop executes delays
+//! the next instruction of it, so `--check` allows nothing there but tensor, barrier, address and
+//! branch instructions.
 
 mod listing;
 
@@ -26,7 +27,8 @@ pub struct Arguments {
     /// The architecture to assemble for
     #[arg(long, default_value = "sm_100a")]
     arch: String,
-    /// Print one line per loop; fail if an MMA loop has other than tensor, barrier, address and branch instructions
+    /// Print one line per loop; fail if an MMA loop has other than tensor, barrier, address and
+    /// branch instructions
     #[arg(long)]
     check: bool,
 }
