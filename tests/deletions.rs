@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use nvfp4_dual_gemm::check::CheckError;
 use nvfp4_dual_gemm::kernels::{self, KernelEntry, Output};
 use nvfp4_dual_gemm::plan::{DualGemm, Gpu, Shape};
 use nvfp4_dual_gemm::{InputKind, Inputs};
@@ -184,11 +185,14 @@ fn caught(
         let kernels = device.load(ptx).unwrap();
         set_schedule(asynchrony);
         match compute(&kernels, plan, inputs) {
-            Err(failure) => {
-                let report = failure.report.unwrap_or_else(|| failure.error.to_string());
+            Err(CheckError::Cuda {
+                report: Some(report),
+                ..
+            }) => {
                 let first = report.lines().next().unwrap_or_default().to_owned();
                 Some((asynchrony, first))
             }
+            Err(error) => panic!("failed without a report: {error}"),
             Ok(found) => {
                 let wrong = found.iter().zip(right).filter(|(a, b)| a != b).count();
                 (wrong > 0).then(|| (asynchrony, format!("{wrong} outputs are wrong")))

@@ -6,10 +6,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use nvfp4_dual_gemm::check::CheckError;
+use nvfp4_dual_gemm::check::{CheckError, Outcome};
 use nvfp4_dual_gemm::cust::context::legacy::{Context, ContextFlags};
 use nvfp4_dual_gemm::cust::device::Device;
-use nvfp4_dual_gemm::cust::error::{CudaError, CudaResult};
+use nvfp4_dual_gemm::cust::error::CudaResult;
 use nvfp4_dual_gemm::cust::memory::{CopyDestination, DeviceBuffer};
 use nvfp4_dual_gemm::cust::stream::{Stream, StreamFlags};
 use nvfp4_dual_gemm::cust::{self, CudaFlags};
@@ -134,50 +134,36 @@ fn bytes(buffer: &DeviceBuffer<u8>) -> CudaResult<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A kernel that was launched and failed on the device.
-#[derive(Debug)]
-pub struct KernelFailure {
-    pub error: CudaError,
-    /// What an emulated device has to say about it.
-    pub report: Option<String>,
-}
-
-impl fmt::Display for KernelFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.error)?;
-        match &self.report {
-            Some(report) => write!(f, "\n{report}"),
-            None => Ok(()),
-        }
-    }
-}
-
 /// The bits of C, `[L, M, N]` in f16, as the planned kernel computes it.
+///
+/// # Errors
+/// What the driver answers; an emulated device's report comes with it.
 pub fn compute(
     kernels: &Kernels,
     plan: &DualGemm,
     inputs: &Inputs,
-) -> Result<Vec<u16>, KernelFailure> {
-    let failure = |error| KernelFailure {
-        error,
-        report: driver::take_device_report(),
+) -> Result<Vec<u16>, CheckError> {
+    let failed = |what| {
+        move |error| CheckError::Cuda {
+            what,
+            error,
+            report: driver::take_device_report(),
+        }
     };
-    let stream = Stream::new(StreamFlags::NON_BLOCKING, None).map_err(failure)?;
-    let buffers = Buffers::new(inputs, plan.output_bytes()).map_err(failure)?;
-    let bound = plan.bind(kernels, &buffers.arguments(inputs)).unwrap();
+    let stream =
+        Stream::new(StreamFlags::NON_BLOCKING, None).map_err(failed("creating a stream"))?;
+    let buffers = Buffers::new(inputs, plan.output_bytes()).map_err(failed("uploading"))?;
+    let bound = plan.bind(kernels, &buffers.arguments(inputs))?;
     // SAFETY: the buffers live until the stream is idle, and are this function's own.
-    unsafe { bound.launch(&stream) }.unwrap();
-    stream.synchronize().map_err(failure)?;
-    let bytes = bytes(&buffers.output).map_err(failure)?;
+    unsafe { bound.launch(&stream) }?;
+    stream.synchronize().map_err(failed("running the kernel"))?;
+    let bytes = bytes(&buffers.output).map_err(failed("downloading"))?;
     let (elements, _) = bytes.as_chunks();
     Ok(elements.iter().copied().map(u16::from_le_bytes).collect())
 }
 
 /// Panics with what went wrong, if anything did.
-pub fn assert_passed(
-    what: &dyn fmt::Display,
-    outcome: Result<nvfp4_dual_gemm::check::Outcome, CheckError>,
-) {
+pub fn assert_passed(what: &dyn fmt::Display, outcome: Result<Outcome, CheckError>) {
     let outcome = outcome.unwrap_or_else(|error| panic!("{what}: {error}"));
     let [products1, products2] = &outcome.accumulators;
     assert!(
