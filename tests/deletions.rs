@@ -1,7 +1,9 @@
-//! Every synchronising instruction of the kernels is needed, and the emulator knows it: each one is taken out of the PTX
-//! alone, and the launch must fail, or the result be wrong, under at least one schedule.
+//! Every synchronising instruction of the kernels is needed, and the emulator knows it: each one is
+//! taken out of the PTX alone, and the launch must fail, or the result be wrong, under at least one
+//! schedule.
 //!
-//! Prints what caught each deletion (`cargo test -p nvfp4-dual-gemm-tests --test deletions -- --nocapture`).
+//! Prints what caught each deletion (`cargo test -p nvfp4-dual-gemm-tests --test deletions --
+//! --nocapture`).
 
 use std::fmt;
 use std::ops::Range;
@@ -14,7 +16,8 @@ use nvfp4_dual_gemm_tests::{TestDevice, compute, ptx};
 use ptx_emulator::driver::set_launch_options;
 use ptx_emulator::machine::{Asynchrony, LaunchOptions};
 
-/// A mutated kernel that spins is given up after this many warp instructions, some twenty times what the whole needs.
+/// A mutated kernel that spins is given up after this many warp instructions, some twenty times
+/// what the whole needs.
 const STEP_LIMIT: u64 = 1 << 20;
 
 /// Tried in this order until one catches the deletion.
@@ -161,8 +164,8 @@ fn set_schedule(asynchrony: Asynchrony) {
     }));
 }
 
-/// A problem that wraps the ring of stages twice and ends in a partial K tile: one of three MMAs, so that the loop over the
-/// MMAs after the first turns twice.
+/// A problem that wraps the ring of stages twice and ends in a partial K tile: one of three MMAs,
+/// so that the loop over the MMAs after the first turns twice.
 fn problem(entry: &KernelEntry) -> (DualGemm, Inputs) {
     let stages = nvfp4_dual_gemm_kernel::contract::SharedPlan::new(entry.tile_n).stages as usize;
     let (m, n, k) = (128, entry.tile_n as usize, 256 * (2 * stages + 1) + 192);

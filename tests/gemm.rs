@@ -1,5 +1,5 @@
-//! Dual GEMMs on a device against the references: every element of every shape of the quick suite, and every schedule
-//! of the emulator.
+//! Dual GEMMs on a device against the references: every element of every shape of the quick suite,
+//! and every schedule of the emulator.
 
 use nvfp4_dual_gemm::InputKind;
 use nvfp4_dual_gemm::check::{self, Problem};
@@ -96,7 +96,8 @@ fn every_schedule() {
             asynchrony,
             ..LaunchOptions::default()
         }));
-        // Each wraps its ring of stages at least twice and ends in a partial K tile; two or more CTAs.
+        // Each wraps its ring of stages at least twice and ends in a partial K tile; two or more
+        // CTAs.
         for (dimensions, tile_n) in [([129, 64, 2880, 1], 64), ([64, 136, 2432, 2], 128)] {
             let [m, n, k, l] = dimensions;
             let shape = Shape::new(m, n, k, l).unwrap();

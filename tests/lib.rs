@@ -1,7 +1,8 @@
 //! What the whole-product tests share: a device with the kernels loaded, and one dual GEMM on it.
 //!
-//! The tests run on a B200 or B300 if there is one, else on the emulated B200; those that are about the emulator's own
-//! checks ask for it. `NVFP4_PTX` names a file with another build of the kernels, to be tested instead of the shipped one.
+//! The tests run on a B200 or B300 if there is one, else on the emulated B200; those that are about
+//! the emulator's own checks ask for it. `NVFP4_PTX` names a file with another build of the
+//! kernels, to be tested instead of the shipped one.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -40,14 +41,15 @@ pub struct TestDevice {
 }
 
 impl TestDevice {
-    /// The device that `NVFP4_DEVICE` asks for: by default a GPU that has a kernel, else the emulator.
+    /// The device that `NVFP4_DEVICE` asks for: by default a GPU that has a kernel, else the
+    /// emulator.
     pub fn open() -> Self {
         let device = Self::choose(DriverChoice::from_env().unwrap());
         println!("{}", device.selected);
         device
     }
 
-    /// The emulated B200. A process has one driver: a test binary that calls this never calls [`Self::open`].
+    /// The emulated B200. A process has one driver: panics where [`Self::open`] took a GPU.
     pub fn emulator() -> Self {
         Self::choose(DriverChoice::Emulator)
     }
@@ -168,7 +170,8 @@ pub fn assert_passed(what: &dyn fmt::Display, outcome: Result<Outcome, CheckErro
     let [products1, products2] = &outcome.accumulators;
     assert!(
         outcome.passed(),
-        "{what}: {}\nA·B1ᵀ: {products1}\nA·B2ᵀ: {products2}\nC: {}\n{} bytes outside of the outputs written",
+        "{what}: {}\nA·B1ᵀ: {products1}\nA·B2ᵀ: {products2}\nC: {}\n\
+         {} bytes outside of the outputs written",
         outcome.kernel.name,
         outcome.outputs,
         outcome.guard_bytes_written,

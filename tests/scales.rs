@@ -1,5 +1,5 @@
-//! Scale factors as data: NaN spreads over exactly the row or column that it scales, padding is never looked at, and the
-//! sign bit of the byte means nothing.
+//! Scale factors as data: NaN spreads over exactly the row or column that it scales, padding is
+//! never looked at, and the sign bit of the byte means nothing.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,8 @@ use half::f16;
 const NAN: u8 = 0x7F;
 const SIGN: u8 = 0x80;
 
-/// Two M tiles, an N tile that starts inside a scale-factor tile, partial tiles of M, N and K, two batches.
+/// Two M tiles, an N tile that starts inside a scale-factor tile, partial tiles of M, N and K, two
+/// batches.
 const SHAPE: [usize; 4] = [130, 72, 320, 2];
 
 struct Case {
@@ -64,8 +65,8 @@ impl Operand {
     }
 }
 
-/// The inputs with every scale factor of an operand, padding included, replaced by what `change` makes of batch, row,
-/// block and the old value.
+/// The inputs with every scale factor of an operand, padding included, replaced by what `change`
+/// makes of batch, row, block and the old value.
 fn with_scales(inputs: &Inputs, operand: Operand, change: impl Fn([usize; 3], u8) -> u8) -> Inputs {
     let mut inputs = inputs.clone();
     let matrix = operand.of(&mut inputs);
@@ -84,7 +85,8 @@ fn with_scales(inputs: &Inputs, operand: Operand, change: impl Fn([usize; 3], u8
     inputs
 }
 
-/// Batch, row and block of the scale factors that become NaN: the first and the last of everything, and some in between.
+/// Batch, row and block of the scale factors that become NaN: the first and the last of everything,
+/// and some in between.
 fn places(rows: usize) -> Vec<[usize; 3]> {
     let blocks = SHAPE[2] / BLOCK;
     let all = [
@@ -119,7 +121,8 @@ fn nan_fills_exactly_its_row_or_column() {
                 let line = [batch, if operand == Operand::A { row } else { column }];
                 let is_nan = f16::from_bits(found).is_nan();
                 let what = format!(
-                    "{}, NaN in {operand:?}: batch {batch}, row {row}, column {column}: {found:#06x}, was {before:#06x}",
+                    "{}, NaN in {operand:?}: batch {batch}, row {row}, column {column}: \
+                     {found:#06x}, was {before:#06x}",
                     case.plan.kernel().name
                 );
                 if lines.contains(&line) {
@@ -187,7 +190,8 @@ fn garbage_in_the_padding_changes_nothing() {
     );
 }
 
-/// ue4m3 has no sign; the top bit of the byte is not part of it (PTX ISA §5.2.3, alternate floating-point formats).
+/// ue4m3 has no sign; the top bit of the byte is not part of it (PTX ISA §5.2.3, alternate
+/// floating-point formats).
 #[test]
 fn the_top_bit_is_ignored() {
     assert_no_change("the top bit", |_, _, scale| scale | SIGN);
