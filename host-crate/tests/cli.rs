@@ -1,4 +1,5 @@
-//! The tool as its user meets it: output, exit status, and what it says of input that cannot be run.
+//! The tool as its user meets it: output, exit status, and what it says of input that cannot be
+//! run.
 
 #![cfg(all(feature = "cli", feature = "emulator"))]
 
@@ -51,7 +52,8 @@ fn succeed(arguments: &str) -> String {
     out
 }
 
-/// The command must end in an error whose text holds each of `wanted`, with nothing on standard output.
+/// The command must end in an error whose text holds each of `wanted`, with nothing on standard
+/// output.
 fn assert_error(command: Command, wanted: &[&str]) {
     let what = format!("{command:?}");
     let Finished { status, out, err } = finish(command);
@@ -274,7 +276,8 @@ fn with_entry(name: &str, change: impl Fn(&str) -> String) -> String {
     format!("{}{changed}{}", &PTX[..start], &PTX[end..])
 }
 
-/// Makes the second product's accumulators come from the columns of the first: a wrong column offset.
+/// Makes the second product's accumulators come from the columns of the first: a wrong column
+/// offset.
 fn same_columns_twice(entry: &str) -> String {
     const LOAD: &str = "tcgen05.ld.sync";
     let address = |from: usize| {
@@ -288,7 +291,8 @@ fn same_columns_twice(entry: &str) -> String {
     format!("{before}{}{after}", &entry[first])
 }
 
-/// A valid program that computes something else is told from the right one: by C, by the accumulators, by the guards.
+/// A valid program that computes something else is told from the right one: by C, by the
+/// accumulators, by the guards.
 #[test]
 fn a_wrong_kernel_fails() {
     let f16 = "nvfp4_dual_gemm_n64_f16";
