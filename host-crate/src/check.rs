@@ -15,6 +15,7 @@ use half::f16;
 
 use crate::compare::{AccumulatorComparison, OutputComparison};
 use crate::driver::DriverError;
+use crate::error::try_filled;
 use crate::inputs::{InputKind, Inputs};
 use crate::kernels::{KernelEntry, Output};
 use crate::launch::{Arguments, DeviceMatrix, DeviceSpan, Kernels, LaunchError};
@@ -301,8 +302,8 @@ struct GuardedOutput {
 
 impl GuardedOutput {
     fn new(bytes: usize) -> Result<Self, CheckError> {
-        let buffer = DeviceBuffer::from_slice(&vec![FILL; bytes + 2 * GUARD_BYTES])
-            .map_err(cuda_error("allocating an output"))?;
+        let fill = try_filled("an output", bytes + 2 * GUARD_BYTES, FILL)?;
+        let buffer = DeviceBuffer::from_slice(&fill).map_err(cuda_error("allocating an output"))?;
         Ok(Self { buffer })
     }
 
@@ -320,7 +321,7 @@ impl GuardedOutput {
         self,
         decode: impl Fn([u8; SIZE]) -> T,
     ) -> Result<(Vec<T>, usize), CheckError> {
-        let mut bytes = vec![0; self.buffer.len()];
+        let mut bytes = try_filled("an output", self.buffer.len(), 0)?;
         self.buffer
             .copy_to(&mut bytes)
             .map_err(cuda_error("downloading an output"))?;
@@ -347,8 +348,9 @@ fn timed(
         .record(stream)
         .map_err(cuda_error("recording an event"))?;
     enqueue()?;
+    // A driver may report the kernel's failure with any call that follows.
     end.record(stream)
-        .map_err(cuda_error("recording an event"))?;
+        .map_err(cuda_error("running the kernel"))?;
     stream
         .synchronize()
         .map_err(cuda_error("running the kernel"))?;

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use rayon::prelude::*;
 
-use crate::error::Error;
+use crate::error::{Error, try_filled};
 use crate::format::{BLOCK, e2m1, ue4m3};
 use crate::matrix::{MatrixShape, Nvfp4Matrix};
 use crate::quantize::quantize_with_tensor_scale;
@@ -124,9 +124,9 @@ impl Inputs {
             }
             InputKind::Normal => {
                 let deviation = 1.0 / (k as f64).sqrt();
-                let a = quantize_with_tensor_scale(&normal_values(a, a_streams, 1.0), a)?;
-                let b1 = quantize_with_tensor_scale(&normal_values(b, b1_streams, deviation), b)?;
-                let b2 = quantize_with_tensor_scale(&normal_values(b, b2_streams, deviation), b)?;
+                let a = quantize_with_tensor_scale(&normal_values(a, a_streams, 1.0)?, a)?;
+                let b1 = quantize_with_tensor_scale(&normal_values(b, b1_streams, deviation)?, b)?;
+                let b2 = quantize_with_tensor_scale(&normal_values(b, b2_streams, deviation)?, b)?;
                 Ok(Self {
                     alpha1: a.tensor_scale * b1.tensor_scale,
                     alpha2: a.tensor_scale * b2.tensor_scale,
@@ -163,8 +163,8 @@ fn random_codes(
     streams: Streams,
     fill: fn(&mut ChaCha8Rng, &mut [u8], &mut [u8]),
 ) -> Result<Nvfp4Matrix, Error> {
-    let mut elements = vec![0; shape.packed_size()];
-    let mut scales = vec![0; shape.row_major_scales_size()];
+    let mut elements = try_filled("an operand", shape.packed_size(), 0)?;
+    let mut scales = try_filled("an operand", shape.row_major_scales_size(), 0)?;
     elements
         .par_chunks_exact_mut(shape.row_bytes())
         .zip(scales.par_chunks_exact_mut(shape.blocks()))
@@ -207,8 +207,8 @@ fn full_accumulator_rms(k: usize) -> f64 {
     (k as f64).sqrt() * element * scale
 }
 
-fn normal_values(shape: MatrixShape, streams: Streams, deviation: f64) -> Vec<f32> {
-    let mut values = vec![0.0; shape.elements()];
+fn normal_values(shape: MatrixShape, streams: Streams, deviation: f64) -> Result<Vec<f32>, Error> {
+    let mut values = try_filled("an operand before quantising", shape.elements(), 0.0)?;
     values
         .par_chunks_exact_mut(shape.columns())
         .enumerate()
@@ -223,7 +223,7 @@ fn normal_values(shape: MatrixShape, streams: Streams, deviation: f64) -> Vec<f3
                 pair[1] = (normals[1] * deviation) as f32;
             }
         });
-    values
+    Ok(values)
 }
 
 /// Two independent standard normal variables, by Marsaglia's polar method.

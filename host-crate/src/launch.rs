@@ -47,6 +47,7 @@ use cust::function::Function;
 use cust::memory::{DeviceBuffer, DeviceCopy};
 use cust::module::Module;
 use cust::stream::Stream;
+use cust::sys::CUstream;
 use nvfp4_dual_gemm_kernel::contract::{DualGemmParams, KernelEntry, Output, TILE_M, TensorMap};
 
 use crate::driver::DriverError;
@@ -84,6 +85,12 @@ pub enum LaunchError {
         found: usize,
         /// Bytes needed.
         needed: usize,
+    },
+    /// A pointer is null.
+    #[error("{buffer} is at address 0")]
+    Null {
+        /// Which buffer.
+        buffer: &'static str,
     },
     /// A pointer is not aligned.
     #[error("{buffer} is at {address:#x}; TMA and 16-byte stores need a multiple of 16")]
@@ -360,6 +367,18 @@ impl Bound<'_> {
     /// - `stream` belongs to the context that the kernels were loaded into, and that context is
     ///   current.
     pub unsafe fn launch(&self, stream: &Stream) -> Result<(), LaunchError> {
+        // SAFETY: the caller's contract.
+        unsafe { self.launch_raw(stream.as_inner()) }
+    }
+
+    /// As [`Bound::launch`], on a stream of another wrapper of the driver API.
+    ///
+    /// # Errors
+    /// As [`Bound::launch`].
+    ///
+    /// # Safety
+    /// As [`Bound::launch`]; `stream` is a valid stream, or null for the default stream.
+    pub unsafe fn launch_raw(&self, stream: CUstream) -> Result<(), LaunchError> {
         let config = LaunchConfig {
             grid: self.grid,
             block: [self.kernel.threads_per_cta, 1, 1],
@@ -399,6 +418,9 @@ fn check_matrix(
 }
 
 fn check_span(buffer: &'static str, span: DeviceSpan, needed: usize) -> Result<(), LaunchError> {
+    if span.address == 0 {
+        return Err(LaunchError::Null { buffer });
+    }
     if !span.address.is_multiple_of(16) {
         return Err(LaunchError::Misaligned {
             buffer,

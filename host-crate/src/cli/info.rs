@@ -1,5 +1,6 @@
 //! `info`: what was found, and what to do if nothing fits.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -27,30 +28,36 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
     let digest = Sha256::digest(kernels::PTX.as_bytes());
     let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let advice = advice(selected.kind, selected.fallback.as_deref());
+    let mut out = std::io::stdout().lock();
     if args.json {
-        print_json(&driver, &devices, &hash, &advice);
+        write_json(&mut out, &driver, &devices, &hash, &advice)?;
         return Ok(exit_code(true));
     }
 
     let (major, minor) = driver.version;
-    println!(
+    writeln!(
+        out,
         "driver    {} {}, CUDA {major}.{minor}",
         driver.kind, driver.library
-    );
+    )?;
     for (ordinal, found) in devices.iter().enumerate() {
-        println!("device {ordinal}  {found}");
+        writeln!(out, "device {ordinal}  {found}")?;
     }
     let (major, minor) = PTX_VERSION;
-    println!("PTX       version {major}.{minor}, target sm_100f, sha256 {hash}");
+    writeln!(
+        out,
+        "PTX       version {major}.{minor}, target sm_100f, sha256 {hash}"
+    )?;
     for entry in ENTRIES {
-        println!(
+        writeln!(
+            out,
             "kernel    {:<34} N tile {:>3}, {} bytes of shared memory",
             entry.name, entry.tile_n, entry.dynamic_shared_bytes
-        );
+        )?;
     }
-    println!("          for compute capability {}", capabilities());
+    writeln!(out, "          for compute capability {}", capabilities())?;
     for line in &advice {
-        println!("note      {line}");
+        writeln!(out, "note      {line}")?;
     }
     Ok(exit_code(true))
 }
@@ -127,7 +134,13 @@ fn advice(kind: DriverKind, fallback: Option<&str>) -> Vec<String> {
     }
 }
 
-fn print_json(driver: &driver::DriverInfo, devices: &[Found], hash: &str, advice: &[String]) {
+fn write_json(
+    out: &mut impl Write,
+    driver: &driver::DriverInfo,
+    devices: &[Found],
+    hash: &str,
+    advice: &[String],
+) -> std::io::Result<()> {
     let (major, minor) = driver.version;
     let devices: Vec<Value> = devices
         .iter()
@@ -153,7 +166,8 @@ fn print_json(driver: &driver::DriverInfo, devices: &[Found], hash: &str, advice
             })
         })
         .collect();
-    println!(
+    writeln!(
+        out,
         "{}",
         json!({
             "driver": {
@@ -166,5 +180,5 @@ fn print_json(driver: &driver::DriverInfo, devices: &[Found], hash: &str, advice
             "kernels": kernels,
             "notes": advice,
         })
-    );
+    )
 }

@@ -1,5 +1,6 @@
 //! `run`: one dual GEMM, every element checked.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -60,15 +61,21 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let outcome = check::run(&device.kernels, &problem, &bar);
     bar.finish();
     let outcome = outcome?;
+    let mut out = std::io::stdout().lock();
     if args.common.json {
-        println!("{}", to_json(&device, &problem, &outcome));
+        writeln!(out, "{}", to_json(&device, &problem, &outcome))?;
     } else {
-        print_report(&device, &problem, &outcome);
+        write_report(&mut out, &device, &problem, &outcome)?;
     }
     Ok(exit_code(outcome.passed()))
 }
 
-fn print_report(device: &Opened, problem: &Problem, outcome: &Outcome) {
+fn write_report(
+    out: &mut impl Write,
+    device: &Opened,
+    problem: &Problem,
+    outcome: &Outcome,
+) -> std::io::Result<()> {
     let Problem {
         shape,
         inputs,
@@ -78,32 +85,46 @@ fn print_report(device: &Opened, problem: &Problem, outcome: &Outcome) {
     let [alpha1, alpha2] = outcome.alphas;
     let [x, y, z] = outcome.grid;
     let kernel = outcome.kernel;
-    println!("device        {}", device.describe());
-    println!(
+    writeln!(out, "device        {}", device.describe())?;
+    writeln!(
+        out,
         "shape         M {}, N {}, K {}, L {}",
         shape.m(),
         shape.n(),
         shape.k(),
         shape.batch()
-    );
-    println!("inputs        {inputs}, seed {seed}, alpha1 {alpha1}, alpha2 {alpha2}");
-    println!(
+    )?;
+    writeln!(
+        out,
+        "inputs        {inputs}, seed {seed}, alpha1 {alpha1}, alpha2 {alpha2}"
+    )?;
+    writeln!(
+        out,
         "plan          {}, {x} x {y} x {z} CTAs of {} threads, {} KiB shared memory",
         kernel.name,
         kernel.threads_per_cta,
         kernel.dynamic_shared_bytes / 1024,
-    );
-    println!("time          {}", describe_time(device, shape, outcome));
-    println!("A·B1ᵀ         {}", outcome.accumulators[0]);
-    println!("A·B2ᵀ         {}", outcome.accumulators[1]);
-    println!("C             {}", outcome.outputs);
+    )?;
+    writeln!(
+        out,
+        "time          {}",
+        describe_time(device, shape, outcome)
+    )?;
+    writeln!(out, "A·B1ᵀ         {}", outcome.accumulators[0])?;
+    writeln!(out, "A·B2ᵀ         {}", outcome.accumulators[1])?;
+    writeln!(out, "C             {}", outcome.outputs)?;
     if outcome.guard_bytes_written > 0 {
-        println!(
+        writeln!(
+            out,
             "guards        {} bytes outside of the outputs written",
             outcome.guard_bytes_written
-        );
+        )?;
     }
-    println!("{}", if outcome.passed() { "passed" } else { "FAILED" });
+    writeln!(
+        out,
+        "{}",
+        if outcome.passed() { "passed" } else { "FAILED" }
+    )
 }
 
 fn describe_time(device: &Opened, shape: &Shape, outcome: &Outcome) -> String {

@@ -1,5 +1,6 @@
 //! `verify`: a list of shapes, one line each, and a summary.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -48,9 +49,10 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     });
     let device = device::open()?;
     let json = args.common.json;
+    let mut out = std::io::stdout();
     if !json {
-        println!("{}", device.describe());
-        println!("{HEADER}");
+        writeln!(out, "{}", device.describe())?;
+        writeln!(out, "{HEADER}")?;
     }
     let start = Instant::now();
     let (mut runs, mut failed) = (0, 0);
@@ -71,19 +73,20 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         runs += 1;
         failed += usize::from(!outcome.passed());
         if json {
-            println!("{}", to_json(&device, &problem, &outcome));
+            writeln!(out, "{}", to_json(&device, &problem, &outcome))?;
         } else {
-            println!("{}", line(&problem, &outcome));
+            writeln!(out, "{}", line(&problem, &outcome))?;
         }
     }
     let seconds = start.elapsed().as_secs_f64();
     if json {
-        println!(
+        writeln!(
+            out,
             "{}",
             json!({ "runs": runs, "failed": failed, "seconds": seconds })
-        );
+        )?;
     } else {
-        println!("{} of {runs} right in {seconds:.0} s", runs - failed);
+        writeln!(out, "{} of {runs} right in {seconds:.0} s", runs - failed)?;
     }
     Ok(exit_code(failed == 0))
 }

@@ -8,7 +8,6 @@ use std::ptr;
 use cust::device::{Device, DeviceAttribute};
 use cust::error::CudaError;
 use cust::function::Function;
-use cust::stream::Stream;
 use cust::sys::{CUfunction, CUstream};
 
 use super::DriverError;
@@ -129,7 +128,7 @@ impl RawLaunchAttribute {
 /// `cuLaunchKernelEx`.
 ///
 /// # Safety
-/// `params` holds one pointer per parameter of the kernel, in order, each valid for reads of that parameter's size. What
+/// `stream` is a stream of the current context, or null. `params` holds one pointer per parameter of the kernel, in order, each valid for reads of that parameter's size. What
 /// the kernel does with them must be sound: memory behind device addresses is alive until the launch has finished.
 ///
 /// # Errors
@@ -137,7 +136,7 @@ impl RawLaunchAttribute {
 pub unsafe fn launch_kernel_ex(
     function: &Function<'_>,
     config: &LaunchConfig,
-    stream: &Stream,
+    stream: CUstream,
     params: &mut [*mut c_void],
 ) -> Result<(), DriverError> {
     static SLOT: Slot = Slot::new("cuLaunchKernelEx");
@@ -164,7 +163,7 @@ pub unsafe fn launch_kernel_ex(
         grid: config.grid,
         block: config.block,
         dynamic_shared_bytes: config.dynamic_shared_bytes,
-        stream: stream.as_inner(),
+        stream,
         attributes: attributes.as_ptr(),
         attribute_count: attribute_count as u32,
     };

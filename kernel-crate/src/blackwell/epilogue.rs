@@ -52,8 +52,8 @@ pub trait Epilogue {
     unsafe fn store(params: &DualGemmParams, tile: OutputTile, fragment: Fragment);
 }
 
-/// Walks the warp's 32 rows of the tile in fragments, the next one on its way while one is
-/// computed. A converged warp, after both accumulators are full.
+/// Walks the warp's 32 rows of the tile in fragments; each is requested before the one before it is
+/// stored. A converged warp, after both accumulators are full.
 ///
 /// # Safety
 /// As for [`Epilogue::store`].
