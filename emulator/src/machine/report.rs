@@ -534,11 +534,7 @@ impl fmt::Display for StallReport {
         if self.in_flight.is_empty() {
             return write!(f, "\n  no asynchronous operation is in flight");
         }
-        write!(f, "\n  in flight:")?;
-        for operation in &self.in_flight {
-            write!(f, "\n    {operation}")?;
-        }
-        Ok(())
+        write!(f, "\n  in flight:{}", List(&self.in_flight))
     }
 }
 
@@ -573,11 +569,19 @@ impl fmt::Display for Lanes {
     }
 }
 
-struct List<'a>(&'a [String]);
+/// One item a line, as many as a reader can take in.
+struct List<'a, T>(&'a [T]);
 
-impl fmt::Display for List<'_> {
+impl<T: fmt::Display> fmt::Display for List<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|item| write!(f, "\n    {item}"))
+        const SHOWN: usize = 32;
+        for item in self.0.iter().take(SHOWN) {
+            write!(f, "\n    {item}")?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "\n    and {more} more"),
+        }
     }
 }
 

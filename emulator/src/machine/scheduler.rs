@@ -19,6 +19,10 @@ const QUANTUM: u32 = 64;
 /// may be polling for it.
 const PATIENCE: u64 = 4096;
 
+/// Operations in flight above which the next ones complete: the units of a device have finite queues,
+/// and every access is checked against all that is in flight.
+const MOST_IN_FLIGHT: usize = 1024;
+
 /// Turns between looks at whether another cluster failed.
 const STOP_CHECK_TURNS: u32 = 256;
 
@@ -39,6 +43,7 @@ impl Cluster<'_> {
                     while let Some(operation) = self.engine.take_spontaneous() {
                         self.complete(operation).map_err(|e| self.late(e))?;
                     }
+                    while self.engine.operations().len() > MOST_IN_FLIGHT && self.complete_one()? {}
                     if self.steps - last_completion >= PATIENCE {
                         last_completion = self.steps;
                         self.complete_one()?;

@@ -4,7 +4,8 @@ use crate::tma::{
     DataType, Interleave, L2Promotion, OutOfBoundsFill, Swizzle, TensorMap, TiledDescription,
 };
 
-/// Lane 0 goes on with a barrier of count 1 at `%r2`; a tile of 256 bytes at `%r3`; `out` holds its own indices.
+/// Lane 0 goes on with a barrier of count 1 at `%r2`; a tile of 256 bytes at `%r3`; `out` holds its
+/// own indices.
 fn one_thread(body: &str) -> Program {
     let program = program(&format!(
         r"
@@ -219,7 +220,8 @@ fn copies_out_of_bounds_or_misaligned() {
     }
 }
 
-/// Two loads to one barrier, which expects the bytes of one only: whichever completes, the other may not have.
+/// Two loads to one barrier, which expects the bytes of one only: whichever completes, the other
+/// may not have.
 #[test]
 fn loads_are_unordered_so_a_barrier_has_to_expect_all_of_them() {
     let second = LOAD.replace("[%r3]", "[%r3+1024]");
@@ -245,7 +247,8 @@ fn tma_loads_a_box_and_credits_it_whole() {
     st.global.u32 [%rd0+8], %r12;
 "
     ));
-    // 6 rows of 32 words; the box takes 16 × 8 of them from (8, 3), so that its last rows lie outside.
+    // 6 rows of 32 words; the box takes 16 × 8 of them from (8, 3), so that its last rows lie
+    // outside.
     let map = TensorMap::encode_tiled(&TiledDescription {
         data_type: DataType::Uint32,
         global_address: program.out,
@@ -282,4 +285,27 @@ fn a_trampled_tensor_map_is_refused() {
     )
     .fail_at("cp.async.bulk.tensor");
     assert!(matches!(kind, FailureKind::Tma(_)), "{kind}");
+}
+
+/// A loop that never waits must not pile up work without end.
+#[test]
+fn operations_in_flight_are_bounded() {
+    let failure = program(
+        r"
+    mov.u32 %r10, 0;
+LOOP:
+    cp.async.bulk.global.shared::cta.bulk_group [%rd0], [%r2], 64;
+    add.u32 %r10, %r10, 1;
+    setp.lt.u32 %p1, %r10, 500;
+    @%p1 bra LOOP;
+",
+    )
+    .try_run()
+    .expect_err("nobody waits for the copies");
+    let FailureKind::OutstandingAtExit { operations } = &failure.kind else {
+        panic!("{failure}")
+    };
+    assert!(operations.len() < 4096, "{}", operations.len());
+    let text = failure.to_string();
+    assert!(text.contains("more") && text.lines().count() < 40, "{text}");
 }
