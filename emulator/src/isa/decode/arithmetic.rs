@@ -1,7 +1,7 @@
 //! Lane-wise arithmetic, logic and comparison (PTX ISA §9.7.1–9.7.8).
 //!
-//! PTX lets a compiler contract `mul` and `add` without a rounding modifier into one `fma` (§9.7.3.5); here every
-//! instruction rounds for itself.
+//! PTX lets a compiler contract `mul` and `add` without a rounding modifier into one `fma`
+//! (§9.7.3.5); here every instruction rounds for itself.
 
 use super::super::alu::{
     BitsOp, BooleanOp, CarryOp, Comparison, FloatClass, FloatFunction, FloatOp, Format, Function,
@@ -84,6 +84,9 @@ impl Decoder<'_> {
             "selp" => {
                 let ty = m.value_type()?;
                 let [dst, a, b, c] = exactly(o)?;
+                for operand in [dst, a, b] {
+                    self.check_width(operand, ty.bits())?;
+                }
                 let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
                 let (c, negated) = self.predicate(c)?;
                 let (a, b) = if negated { (b, a) } else { (a, b) };
@@ -110,8 +113,10 @@ impl Decoder<'_> {
         operand_count(o, 1 + types.len(), 1 + types.len())?;
         let mut sources = [NONE; 4];
         for ((source, operand), ty) in sources.iter_mut().zip(&o[1..]).zip(types) {
+            self.check_width(operand, ty.bits())?;
             *source = self.src(operand, *ty)?;
         }
+        self.check_width(&o[0], result_bits(function, types[0].bits()))?;
         let dst = self.dst(&o[0])?;
         self.emit_alu(function, dst, &sources);
         Ok(())
@@ -533,7 +538,17 @@ impl Decoder<'_> {
         let combine = m.one_of(BOOLEANS);
         let (comparison, ty) = Self::comparison(m)?;
         let (c, negate_combined) = self.combined(combine, o)?;
+        for operand in &o[1..3] {
+            self.check_width(operand, ty.bits())?;
+        }
         let sources = [self.src(&o[1], ty)?, self.src(&o[2], ty)?, c];
+        match &o[0] {
+            Operand::Pair(first, second) => {
+                self.check_width(first, 1)?;
+                self.check_width(second, 1)?;
+            }
+            single => self.check_width(single, 1)?,
+        }
         let (dst, dst2) = self.dst_pair(&o[0])?;
         let function = if matches!(ty, ValueType::Float { packed: true, .. }) {
             Function::ComparePacked {
@@ -724,6 +739,23 @@ impl Decoder<'_> {
             false => BitsOp::Dot4 { a_signed, b_signed },
         };
         self.plain(Function::Bits(op), &[B32; 3], o)
+    }
+}
+
+/// Bits of the result of a function whose first operand has `operand_bits`.
+fn result_bits(function: Function, operand_bits: u32) -> u32 {
+    match function {
+        Function::Integer {
+            op: IntegerOp::MulWide | IntegerOp::MadWide,
+            ..
+        } => 2 * operand_bits,
+        Function::Bits(
+            BitsOp::PopulationCount { .. }
+            | BitsOp::LeadingZeros { .. }
+            | BitsOp::FindLeading { .. },
+        ) => 32,
+        Function::Classify { .. } => 1,
+        _ => operand_bits,
     }
 }
 

@@ -51,12 +51,15 @@ impl Decoder<'_> {
             (dst, Operand::Name(name))
                 if special_register(name).is_some() && self.scopes.symbol(name).is_none() =>
             {
+                self.check_width(dst, ty.bits())?;
                 let dst = self.dst(dst)?;
                 if let Some(register) = special_register(name) {
                     self.emit(Op::Special { dst, register });
                 }
             }
             _ => {
+                self.check_width(src, ty.bits())?;
+                self.check_width(dst, ty.bits())?;
                 let src = self.src(src, ty)?;
                 let dst = self.dst(dst)?;
                 self.emit_alu(Function::Mov, dst, &[src]);

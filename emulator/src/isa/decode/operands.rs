@@ -29,6 +29,18 @@ pub(super) fn exactly<const N: usize>(operands: &[Operand]) -> Decoded<&[Operand
         .map_err(|_| format!("found {} operands, needs {N}", operands.len()))
 }
 
+fn check_bits(name: &str, register: Register, needed: u32) -> Decoded<()> {
+    let describe = |bits| match bits {
+        1 => "a predicate".to_owned(),
+        bits => format!("a register of {bits} bits"),
+    };
+    if register.bits == needed {
+        return Ok(());
+    }
+    let (found, needed) = (describe(register.bits), describe(needed));
+    Err(format!("`{name}` is {found}, needs {needed}"))
+}
+
 pub(super) fn truncate(value: i128, bits: u32) -> u64 {
     if bits >= 64 {
         value as u64
@@ -55,6 +67,7 @@ pub(super) const B64: ValueType = bits_type(64);
 impl<'a> Decoder<'a> {
     pub fn guard(&mut self, guard: &ast::Guard) -> Decoded<Guard> {
         let register = self.register(&guard.register)?;
+        check_bits(&guard.register, register, 1)?;
         Ok(Guard {
             predicate: register.slot,
             negated: guard.negated,
@@ -84,6 +97,18 @@ impl<'a> Decoder<'a> {
 
     pub fn dst(&mut self, operand: &Operand) -> Decoded<Dst> {
         Ok(self.destination(operand)?.map(|register| register.slot))
+    }
+
+    /// A register among the operands must be as wide as the instruction's type. Loads, stores and
+    /// conversions alone take wider ones (PTX ISA §9.4.1).
+    pub fn check_width(&mut self, operand: &Operand, bits: u32) -> Decoded<()> {
+        let (Operand::Name(name) | Operand::NotName(name)) = operand else {
+            return Ok(());
+        };
+        match self.scopes.symbol(name) {
+            Some(Symbol::Register(register)) => check_bits(name, register, bits),
+            _ => Ok(()),
+        }
     }
 
     /// `d` or `d|p`.
@@ -158,7 +183,8 @@ impl<'a> Decoder<'a> {
         Ok(self.variable_address(variable, 0))
     }
 
-    /// The address as a program sees it: a CTA's own shared addresses carry its rank in the cluster.
+    /// The address as a program sees it: a CTA's own shared addresses carry its rank in the
+    /// cluster.
     fn variable_address(&mut self, variable: Variable, offset: i64) -> Src {
         let address = Src::Imm(variable.address.wrapping_add_signed(offset));
         match (variable.space, self.shared_rank) {
@@ -206,6 +232,7 @@ impl<'a> Decoder<'a> {
 
     /// A predicate operand: register, negated register or constant.
     pub fn predicate(&mut self, operand: &Operand) -> Decoded<(Src, bool)> {
+        self.check_width(operand, 1)?;
         match operand {
             Operand::NotName(name) => Ok((Src::Reg(self.register(name)?.slot), true)),
             other => Ok((self.src(other, ValueType::Predicate)?, false)),
@@ -379,7 +406,8 @@ impl<'a> Decoder<'a> {
         }));
     }
 
-    /// A fresh register with `source`'s value where `predicate` holds differently from `negated`, as 0 or 1.
+    /// A fresh register with `source`'s value where `predicate` holds differently from `negated`,
+    /// as 0 or 1.
     pub fn plain_predicate(&mut self, predicate: Src, negated: bool) -> Src {
         if !negated {
             return predicate;
@@ -394,7 +422,8 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// PTX ISA §4.5: integer constants are truncated to the instruction's type, floating constants converted to it.
+/// PTX ISA §4.5: integer constants are truncated to the instruction's type, floating constants
+/// converted to it.
 fn immediate(operand: &Operand, ty: ValueType) -> Decoded<u64> {
     let bits = ty.bits();
     let convert = |from: Format, code: u64, to: Format| {

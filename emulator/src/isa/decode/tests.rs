@@ -692,3 +692,43 @@ fn calls_that_multiply_end() {
     };
     assert!(errors[0].message.contains("after inlining"), "{errors:?}");
 }
+
+#[test]
+fn registers_are_as_wide_as_the_type() {
+    for (text, found) in [
+        (
+            "add.u32 a, x, b;",
+            "`x` is a register of 64 bits, needs a register of 32 bits",
+        ),
+        ("add.u64 a, x, y;", "`a` is a register of 32 bits"),
+        ("mul.wide.u32 a, b, c;", "`a` is a register of 32 bits"),
+        ("mov.b64 a, x;", "`a` is"),
+        ("mov.b32 a, x;", "`x` is"),
+        ("mov.u32 x, %tid.x;", "`x` is"),
+        (
+            "@a mov.b32 a, b;",
+            "`a` is a register of 32 bits, needs a predicate",
+        ),
+        ("setp.eq.u32 a, b, c;", "`a` is"),
+        ("setp.eq.u32 p|a, b, c;", "`a` is"),
+        ("setp.eq.u32 p, b, x;", "`x` is"),
+        ("selp.b32 a, b, c, d;", "`d` is"),
+        (
+            "add.u32 a, b, p;",
+            "`p` is a predicate, needs a register of 32 bits",
+        ),
+        ("add.f32 f, g, e;", "`e` is"),
+        ("add.rn.f16 h0, h1, a;", "`a` is"),
+        ("shl.b64 x, y, z;", "`z` is"),
+    ] {
+        let messages = messages(text);
+        assert!(messages[0].contains(found), "{text}: {messages:?}");
+    }
+    for text in [
+        "popc.b64 a, x;",
+        "mul.wide.u32 x, a, b;",
+        "shl.b64 x, y, a;",
+    ] {
+        assert!(kernel_of(text).is_ok(), "{text}");
+    }
+}
