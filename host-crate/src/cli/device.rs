@@ -1,5 +1,7 @@
 //! The device that a command runs on.
 
+use std::borrow::Cow;
+
 use anyhow::Context as _;
 use cust::context::Context;
 use cust::device::Device;
@@ -26,10 +28,7 @@ pub fn open() -> anyhow::Result<Opened> {
     driver::capture_device_reports();
     let device = Device::get_device(selected.device).context("opening the device")?;
     let context = Context::new(device).context("creating a context")?;
-    let kernels = match ptx_override()? {
-        Some(ptx) => Kernels::load_ptx(&ptx)?,
-        None => Kernels::load_ptx(PTX)?,
-    };
+    let kernels = Kernels::load_ptx(&ptx()?.text)?;
     Ok(Opened {
         kernels,
         name: device.name().context("asking for the device's name")?,
@@ -57,15 +56,27 @@ pub fn select() -> anyhow::Result<Selected> {
     Ok(selected)
 }
 
-/// The build of the kernels that `NVFP4_PTX` names.
-fn ptx_override() -> anyhow::Result<Option<String>> {
+/// A build of the kernels and where it came from.
+pub struct Ptx {
+    pub text: Cow<'static, str>,
+    pub origin: String,
+}
+
+/// The build of the kernels that `NVFP4_PTX` names, else the one in this program.
+pub fn ptx() -> anyhow::Result<Ptx> {
     let Some(path) = std::env::var_os(PTX_VARIABLE).filter(|path| !path.is_empty()) else {
-        return Ok(None);
+        return Ok(Ptx {
+            text: PTX.into(),
+            origin: "built in".to_owned(),
+        });
     };
     let path = std::path::PathBuf::from(path);
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("reading {}, which {PTX_VARIABLE} names", path.display()))?;
-    Ok(Some(text))
+    Ok(Ptx {
+        text: text.into(),
+        origin: format!("{PTX_VARIABLE}={}", path.display()),
+    })
 }
 
 impl Opened {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use cust::device::{Device, DeviceAttribute};
 use nvfp4_dual_gemm::driver::{self, DriverKind, api};
-use nvfp4_dual_gemm::kernels::{self, COMPUTE_CAPABILITIES, ENTRIES, PTX_VERSION};
+use nvfp4_dual_gemm::kernels::{COMPUTE_CAPABILITIES, ENTRIES};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -25,12 +25,13 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
     let devices = Device::devices()?
         .map(|device| describe(device?))
         .collect::<Result<Vec<_>, _>>()?;
-    let digest = Sha256::digest(kernels::PTX.as_bytes());
+    let ptx = device::ptx()?;
+    let digest = Sha256::digest(ptx.text.as_bytes());
     let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let advice = advice(selected.kind, selected.fallback.as_deref());
     let mut out = std::io::stdout().lock();
     if args.json {
-        write_json(&mut out, &driver, &devices, &hash, &advice)?;
+        write_json(&mut out, &driver, &devices, [&ptx.origin, &hash], &advice)?;
         return Ok(exit_code(true));
     }
 
@@ -43,10 +44,11 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
     for (ordinal, found) in devices.iter().enumerate() {
         writeln!(out, "device {ordinal}  {found}")?;
     }
-    let (major, minor) = PTX_VERSION;
     writeln!(
         out,
-        "PTX       version {major}.{minor}, target sm_100f, sha256 {hash}"
+        "PTX       {}, {}, sha256 {hash}",
+        ptx.origin,
+        directives(&ptx.text)
     )?;
     for entry in ENTRIES {
         writeln!(
@@ -113,6 +115,13 @@ fn capabilities() -> String {
     texts.collect::<Vec<_>>().join(" and ")
 }
 
+/// The `.version` and `.target` lines of a PTX text.
+fn directives(ptx: &str) -> String {
+    let lines = ptx.lines().map(str::trim);
+    let found = lines.filter(|line| line.starts_with(".version") || line.starts_with(".target"));
+    found.take(2).collect::<Vec<_>>().join(" ")
+}
+
 /// What a user should know or do.
 fn advice(kind: DriverKind, fallback: Option<&str>) -> Vec<String> {
     match (kind, fallback) {
@@ -138,7 +147,7 @@ fn write_json(
     out: &mut impl Write,
     driver: &driver::DriverInfo,
     devices: &[Found],
-    hash: &str,
+    [ptx, hash]: [&str; 2],
     advice: &[String],
 ) -> std::io::Result<()> {
     let (major, minor) = driver.version;
@@ -176,6 +185,7 @@ fn write_json(
                 "cuda": format!("{major}.{minor}"),
             },
             "devices": devices,
+            "ptx": ptx,
             "ptx_sha256": hash,
             "kernels": kernels,
             "notes": advice,
