@@ -207,9 +207,11 @@ fn aligned_instructions_wait_for_lanes_that_a_guarded_wait_holds_up() {
     @%p1 mbarrier.init.shared.b64 [%r2], 1;
     bar.sync 0;
     setp.eq.u32 %p3, %r0, 40;
+    setp.ge.u32 %p5, %r0, 32;
     @%p1 mbarrier.try_wait.parity.shared.b64 %p4, [%r2], 0;
-    nanosleep.u32 1;
-    nanosleep.u32 1;
+    @%p5 nanosleep.u32 1;
+    @%p5 nanosleep.u32 1;
+    @%p5 nanosleep.u32 1;
     @%p3 mbarrier.arrive.shared.b64 _, [%r2];
     bar.sync 0;
     st.global.u32 [%rd1], %r0;
