@@ -270,7 +270,7 @@ fn nearest(extents: impl Iterator<Item = Extent>, address: u64) -> Option<Extent
         if address < extent.base {
             extent.base - address
         } else {
-            (address + 1).saturating_sub(extent.end())
+            address.saturating_sub(extent.end() - 1)
         }
     })
 }

@@ -215,3 +215,12 @@ fn shared_and_local_memory_start_poisoned() {
     .run();
     assert_eq!((out[0], out[32]), (0xffff_ffff, 0xcbcb_cbcb));
 }
+
+/// The last byte of the address space is outside of every allocation like any other.
+#[test]
+fn the_end_of_the_address_space_is_out_of_bounds() {
+    for access in ["ld.global.u8 %rs0, [%rd3];", "st.global.u8 [%rd3], %rs0;"] {
+        let kind = program(&format!("mov.u64 %rd3, -1;\n{access}")).fail_at(access);
+        assert!(out_of_bounds(&kind), "{kind}");
+    }
+}
