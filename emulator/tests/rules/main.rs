@@ -10,6 +10,7 @@ mod fragments;
 mod mbarrier;
 mod mma;
 mod mma_operands;
+mod mutation;
 mod program;
 mod races;
 mod tensor_copy;
