@@ -524,7 +524,7 @@ impl fmt::Display for StallReport {
             }
             write!(
                 f,
-                "\n    warp {}, {} {}\n      {}",
+                "\n    warp {} ({}) {}\n      {}",
                 group.warp,
                 Lanes(group.lanes),
                 group.reason,

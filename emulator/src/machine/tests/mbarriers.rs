@@ -246,7 +246,7 @@ DONE:
     let text = failure.to_string();
     assert!(
         text.contains(
-            "warp 0, all lanes waits for parity 0 of mbarrier 0x400: phase 0, 1 of 2 arrivals pending, tx-count 96"
+            "warp 0 (all lanes) waits for parity 0 of mbarrier 0x400: phase 0, 1 of 2 arrivals pending, tx-count 96"
         ),
         "{text}"
     );
