@@ -259,7 +259,7 @@ impl Engine {
 
     /// The operations that may complete now: every unordered one, the head of each CTA's tensor pipe, and commits of
     /// threads that have nothing before them in the pipe: a commit tracks its own thread's operations only (PTX ISA
-    /// §9.7.16.10.11).
+    /// §9.7.16.12.1).
     fn may_complete(&self, index: usize) -> bool {
         let operation = &self.operations[index];
         let before = || {

@@ -100,7 +100,7 @@ fn copies_that_were_not_committed_are_not_waited_for() {
 #[test]
 fn the_groups_of_other_threads_are_not_waited_for() {
     let body = format!(
-        "{BARRIERS}{}\n@%p31 {}\n@%p31 cp.async.bulk.commit_group;\n@!%p31 cp.async.bulk.wait_group 0;\n\
+        "{BARRIERS}{}\n@%p31 {}\ncp.async.bulk.commit_group;\n@!%p31 cp.async.bulk.wait_group 0;\n\
          @!%p31 st.shared.u32 [%r1+2048], 0;",
         load_input(2048, 256),
         copy_out(0, 2048, 128)

@@ -13,6 +13,7 @@ mod mma_operands;
 mod mutation;
 mod program;
 mod races;
+mod table;
 mod tensor_copy;
 mod tensor_memory;
 mod tma;
