@@ -146,26 +146,12 @@ pub fn load(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
                 }
             }
             Place::Local(offset) => {
-                aligned("local", offset, total)?;
                 let memory = local(warp, lane, cluster.context.kernel.local_bytes);
-                let start = position("local", offset, total, memory.len() as u64)?;
-                for (value, chunk) in values
-                    .iter_mut()
-                    .zip(memory[start..].chunks_exact(bytes as usize))
-                {
-                    *value = element(chunk);
-                }
+                load_elements("local", memory, offset, bytes, values)?;
             }
             Place::Param(offset) => {
-                aligned("parameter", offset, total)?;
                 let memory = &cluster.context.launch.params;
-                let start = position("parameter", offset, total, memory.len() as u64)?;
-                for (value, chunk) in values
-                    .iter_mut()
-                    .zip(memory[start..].chunks_exact(bytes as usize))
-                {
-                    *value = element(chunk);
-                }
+                load_elements("parameter", memory, offset, bytes, values)?;
             }
         }
         let warp = &mut cluster.ctas[at.cta].warps[at.warp];
@@ -175,6 +161,24 @@ pub fn load(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
     }
     if matches!(semantics, Semantics::Acquire) {
         fence(Ordering::Acquire);
+    }
+    Ok(())
+}
+
+/// Loads consecutive elements from a space that is a plain run of bytes.
+fn load_elements(
+    space: &'static str,
+    memory: &[u8],
+    offset: u64,
+    bytes: u32,
+    values: &mut [u64],
+) -> Step<()> {
+    let total = bytes * values.len() as u32;
+    aligned(space, offset, total)?;
+    let start = position(space, offset, total, memory.len() as u64)?;
+    let elements = memory[start..].chunks_exact(bytes as usize);
+    for (value, bytes) in values.iter_mut().zip(elements) {
+        *value = element(bytes);
     }
     Ok(())
 }
