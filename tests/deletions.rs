@@ -161,6 +161,7 @@ fn set_schedule(asynchrony: Asynchrony) {
         asynchrony,
         threads: 1,
         step_limit: STEP_LIMIT,
+        ..LaunchOptions::default()
     }));
 }
 

@@ -22,6 +22,7 @@
 //!
 //! | variable                  | values                                | default |
 //! |---------------------------|---------------------------------------|---------|
+//! | `PTX_EMULATOR_MODE`       | `fast`: results only; `check`: and whether accesses are ordered; `strict`: by the letter of the PTX ISA | `check` |
 //! | `PTX_EMULATOR_ASYNC`      | when TMA and tensor-core operations take effect: `late`, `early`, `random:SEED` | `late` |
 //! | `PTX_EMULATOR_THREADS`    | host threads that run CTAs; 0: one per core | 0 |
 //! | `PTX_EMULATOR_STEP_LIMIT` | warp instructions per CTA after which a launch counts as hung | 2³² |
@@ -57,7 +58,7 @@ mod stream;
 mod tensor_map;
 mod unsupported;
 
-pub use options::{OptionError, from_environment, set_launch_options};
+pub use options::{OptionError, from_environment, prefer_fast, set_launch_options};
 pub use report::{capture_reports, take_last_report};
 pub use status::Status;
 

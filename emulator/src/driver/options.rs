@@ -5,8 +5,9 @@ use std::env;
 
 use thiserror::Error;
 
-use crate::machine::{Asynchrony, LaunchOptions};
+use crate::machine::{Asynchrony, LaunchOptions, Mode};
 
+const MODE: &str = "PTX_EMULATOR_MODE";
 const ASYNC: &str = "PTX_EMULATOR_ASYNC";
 const THREADS: &str = "PTX_EMULATOR_THREADS";
 const STEP_LIMIT: &str = "PTX_EMULATOR_STEP_LIMIT";
@@ -27,6 +28,7 @@ pub struct OptionError {
 pub fn from_environment() -> Result<LaunchOptions, OptionError> {
     let defaults = LaunchOptions::default();
     Ok(LaunchOptions {
+        mode: variable(MODE, "fast, check or strict", mode)?.unwrap_or(defaults.mode),
         asynchrony: variable(ASYNC, "late, early or random:SEED", asynchrony)?
             .unwrap_or(defaults.asynchrony),
         threads: variable(
@@ -59,6 +61,15 @@ fn variable<T>(
     }
 }
 
+fn mode(value: &str) -> Option<Mode> {
+    match value {
+        "fast" => Some(Mode::Fast),
+        "check" => Some(Mode::Check),
+        "strict" => Some(Mode::Strict),
+        _ => None,
+    }
+}
+
 fn asynchrony(value: &str) -> Option<Asynchrony> {
     match value {
         "late" => Some(Asynchrony::Late),
@@ -78,6 +89,21 @@ thread_local! {
     static OF_THREAD: RefCell<Option<LaunchOptions>> = const { RefCell::new(None) };
 }
 
+/// Makes [`Mode::Fast`] the calling thread's default, for launches whose results are checked in another way: it holds
+/// unless the environment names a mode.
+///
+/// # Errors
+/// As [`from_environment`].
+pub fn prefer_fast() -> Result<(), OptionError> {
+    if env::var_os(MODE).is_none() {
+        set_launch_options(Some(LaunchOptions {
+            mode: Mode::Fast,
+            ..from_environment()?
+        }));
+    }
+    Ok(())
+}
+
 /// Overrides the environment for launches by the calling thread; `None` goes back to it.
 pub fn set_launch_options(options: Option<LaunchOptions>) {
     OF_THREAD.set(options);
@@ -90,6 +116,16 @@ pub(super) fn of_thread() -> Option<LaunchOptions> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn modes_are_parsed_whole() {
+        assert_eq!(mode("fast"), Some(Mode::Fast));
+        assert_eq!(mode("check"), Some(Mode::Check));
+        assert_eq!(mode("strict"), Some(Mode::Strict));
+        for wrong in ["", "Fast", "check ", "stress"] {
+            assert_eq!(mode(wrong), None, "{wrong:?}");
+        }
+    }
 
     #[test]
     fn asynchrony_is_parsed_whole() {

@@ -141,7 +141,7 @@ impl<'l> Cluster<'l> {
                 warp.reset(kernel.registers, kernel.local_bytes, populated);
             }
         }
-        self.engine.reset(options.asynchrony, index);
+        self.engine.reset(options.mode, options.asynchrony, index);
         self.steps = 0;
     }
 

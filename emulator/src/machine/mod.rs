@@ -80,6 +80,7 @@ pub struct Launch {
 /// How a launch is scheduled.
 #[derive(Clone, Debug)]
 pub struct LaunchOptions {
+    pub mode: Mode,
     pub asynchrony: Asynchrony,
     /// Host threads that run CTAs; 0 takes one per core.
     pub threads: usize,
@@ -90,10 +91,31 @@ pub struct LaunchOptions {
 impl Default for LaunchOptions {
     fn default() -> Self {
         Self {
+            mode: Mode::default(),
             asynchrony: Asynchrony::Late,
             threads: 0,
             step_limit: 1 << 32,
         }
+    }
+}
+
+/// How suspicious a launch is. Accesses out of bounds, misaligned ones, broken descriptors and misused barriers are
+/// errors in every mode: there is no result to go on with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mode {
+    /// Results only: whether accesses are ordered is not checked.
+    Fast,
+    /// Everything that can make a result wrong on a device is an error; what production kernels rely on is not.
+    #[default]
+    Check,
+    /// The letter of the PTX ISA.
+    Strict,
+}
+
+impl Mode {
+    /// Whether the order of accesses is checked.
+    pub fn checks_order(self) -> bool {
+        self >= Self::Check
     }
 }
 

@@ -67,6 +67,7 @@ impl Original {
                 asynchrony,
                 threads: 1,
                 step_limit: STEP_LIMIT,
+                ..LaunchOptions::default()
             },
         });
         Some(match result {

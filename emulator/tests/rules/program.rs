@@ -65,6 +65,7 @@ impl Program {
                 asynchrony: Asynchrony::Late,
                 threads: 1,
                 step_limit: 1 << 20,
+                ..LaunchOptions::default()
             },
         };
         let mut program = Program {

@@ -344,6 +344,14 @@ pub fn capture_device_reports() {
     ptx_emulator::driver::capture_reports(true);
 }
 
+/// Lets this thread's launches on the emulator skip the checks of how accesses are ordered, unless the environment
+/// names a mode (`PTX_EMULATOR_MODE`). For long runs whose results are checked anyway.
+pub fn prefer_fast_emulation() {
+    // A variable that is not understood fails `cuInit`, which names it.
+    #[cfg(feature = "emulator")]
+    let _ = ptx_emulator::driver::prefer_fast();
+}
+
 fn select_once(
     wanted: Option<DriverKind>,
     make: impl FnOnce() -> Result<Selection, DriverError>,

@@ -87,6 +87,7 @@ fn program_with(directives: &str, body: &str) -> Program {
                 asynchrony: Asynchrony::Late,
                 threads: 1,
                 step_limit: 1 << 20,
+                ..LaunchOptions::default()
             },
         },
         device,
