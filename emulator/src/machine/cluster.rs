@@ -9,6 +9,7 @@ use super::barrier::{NamedBarriers, Reduction};
 use super::cluster_barrier;
 use super::global::GlobalView;
 use super::mbarrier::{MBARRIER_BYTES, Mbarrier, Progress};
+use super::pair;
 use super::report::{FailureKind, LaunchReport, MbarrierMisuse, Step};
 use super::shared::{SharedMemory, misuse};
 use super::tensor_unit::fault;
@@ -369,8 +370,9 @@ impl<'l> Cluster<'l> {
             }
             Work::Mma(mma) => {
                 self.report.mmas += 1;
-                let Cta { shared, tensor, .. } = &mut self.ctas[issuer.cta as usize];
-                mma.execute(shared.window(), tensor).map_err(fault)
+                let group = pair::group(issuer.cta as usize, mma.path().ctas() as u8);
+                mma.execute(&mut pair::memories(&mut self.ctas[group]))
+                    .map_err(fault)
             }
             Work::Commit { barrier } => {
                 self.mbarrier(barrier, |barrier| barrier.arrive(1))?;

@@ -8,6 +8,7 @@ mod exec;
 pub mod global;
 mod grid;
 mod mbarrier;
+mod pair;
 pub mod report;
 mod scheduler;
 mod shared;

@@ -38,10 +38,10 @@ pub fn copy(
     Ok((Work::TensorCopy(copy), footprint))
 }
 
-/// A `tcgen05.mma` by one thread of CTA `index`.
+/// A `tcgen05.mma` by one thread of a CTA, with `group` of the cluster's CTAs: its own, or its pair.
 pub fn mma(
-    cta: &Cta,
-    index: u32,
+    ctas: &[Cta],
+    group: Range<usize>,
     instruction: &Tcgen05Mma,
     warp: &Warp,
     lane: usize,
@@ -74,21 +74,24 @@ pub fn mma(
         d,
         reads_d: _,
     } = mma.footprint();
-    let tensor = |what, columns: Range<u32>| {
-        cta.tensor
-            .check_columns(what, columns.clone())
-            .map_err(fault)?;
-        Ok::<_, FailureKind>(Region::tensor(index, columns, ALL_PARTITIONS))
-    };
-    let footprint = Footprint {
-        reads: vec![
-            operand(cta, index, a)?,
-            operand(cta, index, b)?,
-            tensor("tcgen05.mma scale factors of A", scale_a)?,
-            tensor("tcgen05.mma scale factors of B", scale_b)?,
-        ],
-        writes: vec![tensor("tcgen05.mma D", d)?],
-    };
+    let mut footprint = Footprint::default();
+    for index in group {
+        let cta = &ctas[index];
+        let index = index as u32;
+        let tensor = |what, columns: &Range<u32>| {
+            cta.tensor
+                .check_columns(what, columns.clone())
+                .map_err(fault)?;
+            Ok::<_, FailureKind>(Region::tensor(index, columns.clone(), ALL_PARTITIONS))
+        };
+        footprint.reads.extend([
+            operand(cta, index, a.clone())?,
+            operand(cta, index, b.clone())?,
+            tensor("tcgen05.mma scale factors of A", &scale_a)?,
+            tensor("tcgen05.mma scale factors of B", &scale_b)?,
+        ]);
+        footprint.writes.push(tensor("tcgen05.mma D", &d)?);
+    }
     Ok((Work::Mma(mma), footprint))
 }
 

@@ -11,6 +11,7 @@ use super::descriptor::{
     CHUNK_BYTES, DescriptorError, InstructionDescriptor, InstructionError, ScaleType,
     SmemDescriptor,
 };
+use super::layout::{Block, CtaMemory, DataPath, OwnedRow};
 use super::memory::{PARTITION_LANES, TensorAddress, TensorMemory, TensorMemoryError};
 use crate::isa::ir::MmaKind;
 
@@ -27,7 +28,7 @@ const SIGNS: u8 = 0x88;
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MmaError {
     #[error(
-        "tcgen05.mma with {what} is not emulated; .kind::mxf4nvf4 with .block16 and UE4M3 scales, cta_group::1 is"
+        "tcgen05.mma with {what} is not emulated; .kind::mxf4nvf4 with .block16 and UE4M3 scales is"
     )]
     Unsupported { what: String },
     #[error("tcgen05.mma operand {operand}: {source}")]
@@ -97,7 +98,7 @@ pub struct MmaOperands {
     pub accumulate: bool,
 }
 
-/// What one MMA touches.
+/// What one MMA touches in each CTA of its group, at the same offsets and columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MmaFootprint {
     /// Ranges of shared memory that hold A and B.
@@ -110,12 +111,13 @@ pub struct MmaFootprint {
     pub reads_d: bool,
 }
 
-/// A checked block-scaled MMA of 128 × N × 64, ready to run.
+/// A checked block-scaled MMA of M × N × 64, ready to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockScaledMma {
     a: SmemDescriptor,
     b: SmemDescriptor,
     shape: InstructionDescriptor,
+    path: DataPath,
     scales_a: Range<u32>,
     scales_b: Range<u32>,
     d: Range<u32>,
@@ -128,9 +130,6 @@ impl BlockScaledMma {
         let unsupported = |what: String| Err(MmaError::Unsupported { what });
         if operands.kind != MmaKind::Mxf4nvf4 {
             return unsupported(format!(".kind {:?}", operands.kind));
-        }
-        if operands.cta_group != 1 {
-            return unsupported(format!("cta_group::{}", operands.cta_group));
         }
         let OperandA::Descriptor(a_descriptor) = operands.a else {
             return unsupported("A in tensor memory".into());
@@ -149,6 +148,11 @@ impl BlockScaledMma {
         if shape.scale_type != ScaleType::Ue4m3 {
             return unsupported(format!("{:?} scales", shape.scale_type));
         }
+        if operands.cta_group == 2 && shape.m == 128 {
+            // No public source tells which lanes hold the scale factors of the odd CTA's rows.
+            return unsupported("block scaling, cta_group::2 and M = 128".into());
+        }
+        let path = DataPath::new(operands.cta_group, shape.m, shape.n);
         let descriptor = |operand, bits| {
             SmemDescriptor::decode(bits).map_err(|source| MmaError::Descriptor { operand, source })
         };
@@ -156,9 +160,10 @@ impl BlockScaledMma {
             a: descriptor('A', a_descriptor)?,
             b: descriptor('B', operands.b_descriptor)?,
             shape,
-            scales_a: columns("scale-factor A", scale_a, scale_columns(shape.m))?,
+            path,
+            scales_a: columns("scale-factor A", scale_a, scale_columns(path.a_rows()))?,
             scales_b: columns("scale-factor B", scale_b, scale_columns(shape.n))?,
-            d: columns("D", operands.d, shape.n)?,
+            d: columns("D", operands.d, path.d_columns())?,
             accumulate: operands.accumulate,
         };
         for scales in [&mma.scales_a, &mma.scales_b] {
@@ -172,17 +177,17 @@ impl BlockScaledMma {
         Ok(mma)
     }
 
-    /// Rows and columns of D.
-    pub fn shape(&self) -> (u32, u32) {
-        (self.shape.m, self.shape.n)
+    /// How the MMA spreads over the CTAs of its group.
+    pub fn path(&self) -> DataPath {
+        self.path
     }
 
-    /// What the MMA touches.
+    /// What the MMA touches in each CTA of its group.
     pub fn footprint(&self) -> MmaFootprint {
         MmaFootprint {
             shared: [
-                self.a.footprint(self.shape.m, ROW_CHUNKS),
-                self.b.footprint(self.shape.n, ROW_CHUNKS),
+                self.a.footprint(self.path.a_rows(), ROW_CHUNKS),
+                self.b.footprint(self.path.b_rows(), ROW_CHUNKS),
             ],
             scales: [self.scales_a.clone(), self.scales_b.clone()],
             d: self.d.clone(),
@@ -190,49 +195,100 @@ impl BlockScaledMma {
         }
     }
 
-    /// Multiplies. `shared` is the CTA's shared window from offset 0. D[m, n] is lane m, column n (layout D, PTX ISA
-    /// §9.7.16.10.5). Nothing is written on an error.
-    pub fn execute(&self, shared: &[u8], memory: &mut TensorMemory) -> Result<(), MmaError> {
-        memory.check_columns("tcgen05.mma D", self.d.clone())?;
-        let (m, n) = self.shape();
-        let a = self.gather('A', &self.a, m, shared, &self.scales_a, memory)?;
-        let b = self.gather('B', &self.b, n, shared, &self.scales_b, memory)?;
-        let (words, pitch) = memory.words_from(self.d.start as usize);
-        multiply_tile(&a, &b, self.accumulate, AccumulatorTile { words, pitch });
+    /// Multiplies. `ctas` are the CTAs of the group, the even one first. Nothing is written on an error.
+    ///
+    /// Each CTA scales with the factors in its own tensor memory: those of its rows of A, and those of all rows of B.
+    pub fn execute(&self, ctas: &mut [CtaMemory]) -> Result<(), MmaError> {
+        for cta in ctas.iter() {
+            cta.tensor.check_columns("tcgen05.mma D", self.d.clone())?;
+            for scales in [&self.scales_a, &self.scales_b] {
+                cta.tensor
+                    .check_columns("tcgen05.mma scale factors", scales.clone())?;
+            }
+        }
+        let blocks: Vec<_> = self
+            .path
+            .blocks()
+            .map(|block| {
+                let a = self.rows_of_a(&block, ctas)?;
+                let b = self.rows_of_b(&block, ctas)?;
+                Ok((block, a, b))
+            })
+            .collect::<Result<_, MmaError>>()?;
+        for (block, a, b) in blocks {
+            let column = self.d.start + block.column;
+            let (words, pitch) = ctas[block.cta].tensor.words_from(column as usize);
+            let words = &mut words[block.lane as usize * pitch..];
+            multiply_tile(&a, &b, self.accumulate, AccumulatorTile { words, pitch });
+        }
         Ok(())
     }
 
+    fn rows_of_a(&self, block: &Block, ctas: &[CtaMemory]) -> Result<OperandRows, MmaError> {
+        let owner = |m| self.path.a_row(m);
+        // Scale factors of A are those of the CTA's own rows.
+        let index = |m| self.path.a_row(m).row;
+        let scales = (self.scales_a.start, ctas[block.cta].tensor as &TensorMemory);
+        let source = Source {
+            operand: 'A',
+            descriptor: &self.a,
+            rows: self.path.a_rows(),
+            negate: self.shape.negate_a,
+        };
+        source.gather(block.m.clone(), owner, index, scales, ctas)
+    }
+
+    fn rows_of_b(&self, block: &Block, ctas: &[CtaMemory]) -> Result<OperandRows, MmaError> {
+        let owner = |n| self.path.b_row(n);
+        let scales = (self.scales_b.start, ctas[block.cta].tensor as &TensorMemory);
+        let source = Source {
+            operand: 'B',
+            descriptor: &self.b,
+            rows: self.path.b_rows(),
+            negate: self.shape.negate_b,
+        };
+        source.gather(block.n.clone(), owner, |n| n, scales, ctas)
+    }
+}
+
+/// An operand in the shared memories of the group.
+struct Source<'m> {
+    operand: char,
+    descriptor: &'m SmemDescriptor,
+    /// Rows in each CTA.
+    rows: u32,
+    negate: bool,
+}
+
+impl Source<'_> {
+    /// Rows `wanted`: elements from the CTA that owns each, scale factor `index(row)` of the CTA that multiplies.
     fn gather(
         &self,
-        operand: char,
-        descriptor: &SmemDescriptor,
-        rows: u32,
-        shared: &[u8],
-        scales: &Range<u32>,
-        memory: &TensorMemory,
+        wanted: Range<u32>,
+        owner: impl Fn(u32) -> OwnedRow,
+        index: impl Fn(u32) -> u32,
+        (base, tensor): (u32, &TensorMemory),
+        ctas: &[CtaMemory],
     ) -> Result<OperandRows, MmaError> {
-        let end = descriptor.footprint(rows, ROW_CHUNKS).end;
-        if end as usize > shared.len() {
+        let end = self.descriptor.footprint(self.rows, ROW_CHUNKS).end;
+        if let Some(cta) = ctas.iter().find(|cta| end as usize > cta.shared.len()) {
             return Err(MmaError::SharedBounds {
-                operand,
+                operand: self.operand,
                 end,
-                available: shared.len(),
+                available: cta.shared.len(),
             });
         }
-        memory.check_columns("tcgen05.mma scale factors", scales.clone())?;
-        let negate = match operand {
-            'A' => self.shape.negate_a,
-            _ => self.shape.negate_b,
-        };
-        let signs = if negate { SIGNS } else { 0 };
+        let signs = if self.negate { SIGNS } else { 0 };
         let row = |row| {
+            let OwnedRow { cta, row: local } = owner(row);
+            let elements = row_elements(self.descriptor, local, ctas[cta].shared);
             Ok(ScaledRow {
-                elements: row_elements(descriptor, row, shared).map(|byte| byte ^ signs),
-                scales: row_scales(operand, row, scales.start, memory)?,
+                elements: elements.map(|byte| byte ^ signs),
+                scales: row_scales(self.operand, index(row), base, tensor)?,
             })
         };
         Ok(OperandRows::new(
-            (0..rows).map(row).collect::<Result<_, MmaError>>()?,
+            wanted.map(row).collect::<Result<_, MmaError>>()?,
         ))
     }
 }
@@ -316,6 +372,14 @@ mod tests {
             scale_block: Some(16),
             accumulate: true,
         }
+    }
+
+    fn execute(
+        mma: &BlockScaledMma,
+        shared: &[u8],
+        tensor: &mut TensorMemory,
+    ) -> Result<(), MmaError> {
+        mma.execute(&mut [CtaMemory { shared, tensor }])
     }
 
     fn allocated() -> TensorMemory {
@@ -448,17 +512,17 @@ mod tests {
         let mma = BlockScaledMma::new(&operands(128, 0)).unwrap();
         let shared = vec![0; 0xca00];
         assert!(matches!(
-            mma.execute(&shared[..0x800], &mut allocated()),
+            execute(&mma, &shared[..0x800], &mut allocated()),
             Err(MmaError::SharedBounds { operand: 'A', .. })
         ));
         assert!(matches!(
-            mma.execute(&shared, &mut TensorMemory::new()),
+            execute(&mma, &shared, &mut TensorMemory::new()),
             Err(MmaError::Memory(TensorMemoryError::Unallocated { .. }))
         ));
         let mut memory = allocated();
         memory.row_mut(64 + 7)[6] = 1;
         assert!(matches!(
-            mma.execute(&shared, &mut memory),
+            execute(&mma, &shared, &mut memory),
             Err(MmaError::ScalePartitions {
                 operand: 'B',
                 column: 6,
@@ -474,7 +538,7 @@ mod tests {
         })
         .unwrap();
         assert!(matches!(
-            beyond.execute(&shared, &mut allocated()),
+            execute(&beyond, &shared, &mut allocated()),
             Err(MmaError::Memory(TensorMemoryError::Columns { .. }))
         ));
     }
@@ -495,7 +559,8 @@ mod tests {
             let before = memory.clone();
             let mut operands = MmaOperands { accumulate, ..operands(n, k_step) };
             operands.instruction_descriptor |= u32::from(negate_a) << 13;
-            BlockScaledMma::new(&operands).unwrap().execute(&shared, &mut memory).unwrap();
+            let mma = BlockScaledMma::new(&operands).unwrap();
+            execute(&mma, &shared, &mut memory).unwrap();
 
             let mut zeroed = before.clone();
             zeroed.poison(128..384, 0);

@@ -7,11 +7,13 @@ pub mod arithmetic;
 pub mod copy;
 pub mod descriptor;
 pub mod fragment;
+pub mod layout;
 pub mod memory;
 pub mod mma;
 
 pub use copy::{CopyError, TensorCopy};
 pub use descriptor::{DescriptorError, InstructionDescriptor, InstructionError, SmemDescriptor};
 pub use fragment::{FragmentError, FragmentShape};
+pub use layout::{CtaMemory, DataPath};
 pub use memory::{AllocationError, TensorAddress, TensorMemory, TensorMemoryError};
 pub use mma::{BlockScaledMma, MmaError, MmaFootprint, MmaOperands};

@@ -4,6 +4,7 @@ use super::{Flow, converge, uniform, unsupported};
 use crate::isa::ir::{LANES, Tcgen05Op, TmemShape};
 use crate::machine::async_engine::{Footprint, Region, Work};
 use crate::machine::cluster::{At, Cluster};
+use crate::machine::pair;
 use crate::machine::report::Step;
 use crate::machine::tensor_unit::{self, fault};
 use crate::machine::warp::{Wait, lanes};
@@ -76,9 +77,9 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> St
         }
         Tcgen05Op::Mma(mma) => {
             for lane in lanes(active) {
-                let cta = &cluster.ctas[at.cta];
-                let warp = &cta.warps[at.warp];
-                let (work, footprint) = tensor_unit::mma(cta, at.cta as u32, mma, warp, lane)?;
+                let group = pair::group(at.cta, mma.cta_group);
+                let warp = &cluster.ctas[at.cta].warps[at.warp];
+                let (work, footprint) = tensor_unit::mma(&cluster.ctas, group, mma, warp, lane)?;
                 cluster.issue(at, lane, work, footprint)?;
             }
         }
