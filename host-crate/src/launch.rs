@@ -285,43 +285,8 @@ impl DualGemm {
             alpha1,
             alpha2,
         } = *arguments;
+        self.check(arguments)?;
         let kernel = self.kernel();
-        for (name, value) in [("alpha1", alpha1), ("alpha2", alpha2)] {
-            if !value.is_finite() {
-                return Err(LaunchError::AlphaNotFinite { name, value });
-            }
-        }
-        check_matrix(
-            ["A", "the elements of A", "the scale factors of A"],
-            a,
-            self.shape().a(),
-        )?;
-        check_matrix(
-            ["B1", "the elements of B1", "the scale factors of B1"],
-            b1,
-            self.shape().b(),
-        )?;
-        check_matrix(
-            ["B2", "the elements of B2", "the scale factors of B2"],
-            b2,
-            self.shape().b(),
-        )?;
-        check_span("the output", output, self.output_bytes())?;
-        if let Some(output2) = output2 {
-            check_span("the second output", output2, self.output_bytes())?;
-        }
-        let (needed, found) = (
-            output_count(kernel.output),
-            1 + usize::from(output2.is_some()),
-        );
-        if needed != found {
-            return Err(LaunchError::OutputCount {
-                output: kernel.output,
-                needed,
-                found,
-            });
-        }
-
         let params = DualGemmParams {
             a: encode(a, TILE_M)?,
             b1: encode(b1, kernel.tile_n)?,
@@ -346,6 +311,49 @@ impl DualGemm {
             grid: self.grid(),
             params,
         })
+    }
+
+    fn check(&self, arguments: &Arguments) -> Result<(), LaunchError> {
+        for (name, value) in [("alpha1", arguments.alpha1), ("alpha2", arguments.alpha2)] {
+            if !value.is_finite() {
+                return Err(LaunchError::AlphaNotFinite { name, value });
+            }
+        }
+        let (a, b) = (self.shape().a(), self.shape().b());
+        for (names, matrix, needed) in [
+            (
+                ["A", "the elements of A", "the scale factors of A"],
+                arguments.a,
+                a,
+            ),
+            (
+                ["B1", "the elements of B1", "the scale factors of B1"],
+                arguments.b1,
+                b,
+            ),
+            (
+                ["B2", "the elements of B2", "the scale factors of B2"],
+                arguments.b2,
+                b,
+            ),
+        ] {
+            check_matrix(names, matrix, needed)?;
+        }
+        check_span("the output", arguments.output, self.output_bytes())?;
+        if let Some(output2) = arguments.output2 {
+            check_span("the second output", output2, self.output_bytes())?;
+        }
+        let output = self.kernel().output;
+        let needed = output_count(output);
+        let found = 1 + usize::from(arguments.output2.is_some());
+        if needed != found {
+            return Err(LaunchError::OutputCount {
+                output,
+                needed,
+                found,
+            });
+        }
+        Ok(())
     }
 }
 

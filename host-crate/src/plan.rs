@@ -51,6 +51,17 @@ pub enum PlanError {
         /// What overflows.
         error: MatrixError,
     },
+    /// One matrix of a batch has more bytes than a tensor map's stride can count.
+    #[error(
+        "one matrix of {matrix} has {stride} bytes; a tensor map's stride must be below 2^40. Split it \
+         along its rows"
+    )]
+    BatchStrideTooLarge {
+        /// `A` or `B1 and B2`.
+        matrix: &'static str,
+        /// Its bytes.
+        stride: usize,
+    },
     /// No kernel for this GPU.
     #[error(
         "compute capability {}.{} has no kernel; needed is {}. Run on a B200 or B300, or on the emulated B200 \
@@ -106,76 +117,15 @@ impl Shape {
     ///
     /// # Errors
     /// [`PlanError::Zero`], [`PlanError::Multiple`] (K of 64, N of 8),
-    /// [`PlanError::DimensionTooLarge`] or [`PlanError::MatrixTooLarge`].
+    /// [`PlanError::DimensionTooLarge`], [`PlanError::MatrixTooLarge`] or
+    /// [`PlanError::BatchStrideTooLarge`].
     pub fn new(m: usize, n: usize, k: usize, batch: usize) -> Result<Self, PlanError> {
-        for (dimension, value) in [("M", m), ("N", n), ("K", k), ("L", batch)] {
-            if value == 0 {
-                return Err(PlanError::Zero { dimension });
-            }
-        }
-        for (dimension, value, multiple, reason) in [
-            ("K", k, K_MULTIPLE, "one MMA takes K = 64"),
-            (
-                "N",
-                n,
-                N_MULTIPLE,
-                "rows of C are stored 16 bytes at a time",
-            ),
-        ] {
-            if !value.is_multiple_of(multiple as usize) {
-                return Err(PlanError::Multiple {
-                    dimension,
-                    value,
-                    multiple,
-                    reason,
-                });
-            }
-        }
-        // The smallest N tile has 64 columns: what fits its grid fits that of the others.
-        for (dimension, value, limit) in [
-            ("M", m, MAX_ROWS),
-            ("N", n, MAX_GRID_YZ * 64),
-            ("K", k, MAX_COLUMNS),
-            ("L", batch, MAX_GRID_YZ),
-        ] {
-            if value > limit {
-                return Err(PlanError::DimensionTooLarge {
-                    dimension,
-                    value,
-                    limit,
-                });
-            }
-        }
-        let matrix = |matrix, rows, columns| {
-            let shape = MatrixShape::new(rows, columns, batch)
-                .map_err(|error| PlanError::MatrixTooLarge { matrix, error })?;
-            let stride = shape.packed_size() / batch;
-            if stride >= MAX_STRIDE_BYTES {
-                let error = MatrixError::TooLarge {
-                    rows,
-                    columns,
-                    batch,
-                };
-                return Err(PlanError::MatrixTooLarge { matrix, error });
-            }
-            Ok(shape)
-        };
-        let (a, b) = (matrix("A", m, k)?, matrix("B1 and B2", n, k)?);
-        // The output has at most 4 bytes an element, in two parts; `MatrixShape` bounds 4 bytes an
-        // element.
-        let output_elements = m.checked_mul(n).and_then(|count| count.checked_mul(batch));
-        if output_elements.is_none_or(|count| count > isize::MAX as usize / 4) {
-            let error = MatrixError::TooLarge {
-                rows: m,
-                columns: n,
-                batch,
-            };
-            return Err(PlanError::MatrixTooLarge {
-                matrix: "the output",
-                error,
-            });
-        }
-        Ok(Self { a, b })
+        check_dimensions(m, n, k, batch)?;
+        check_output(m, n, batch)?;
+        Ok(Self {
+            a: operand("A", m, k, batch)?,
+            b: operand("B1 and B2", n, k, batch)?,
+        })
     }
 
     /// Rows of A and of C.
@@ -217,6 +167,77 @@ impl Shape {
     pub fn multiply_accumulates(&self) -> u64 {
         2 * self.output_elements() as u64 * self.k() as u64
     }
+}
+
+fn check_dimensions(m: usize, n: usize, k: usize, batch: usize) -> Result<(), PlanError> {
+    for (dimension, value) in [("M", m), ("N", n), ("K", k), ("L", batch)] {
+        if value == 0 {
+            return Err(PlanError::Zero { dimension });
+        }
+    }
+    let rows_of_c = "rows of C are stored 16 bytes at a time";
+    for (dimension, value, multiple, reason) in [
+        ("K", k, K_MULTIPLE, "one MMA takes K = 64"),
+        ("N", n, N_MULTIPLE, rows_of_c),
+    ] {
+        if !value.is_multiple_of(multiple as usize) {
+            return Err(PlanError::Multiple {
+                dimension,
+                value,
+                multiple,
+                reason,
+            });
+        }
+    }
+    // The smallest N tile has 64 columns: what fits its grid fits that of the others.
+    for (dimension, value, limit) in [
+        ("M", m, MAX_ROWS),
+        ("N", n, MAX_GRID_YZ * 64),
+        ("K", k, MAX_COLUMNS),
+        ("L", batch, MAX_GRID_YZ),
+    ] {
+        if value > limit {
+            return Err(PlanError::DimensionTooLarge {
+                dimension,
+                value,
+                limit,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// An operand that a tensor map can describe.
+fn operand(
+    matrix: &'static str,
+    rows: usize,
+    columns: usize,
+    batch: usize,
+) -> Result<MatrixShape, PlanError> {
+    let shape = MatrixShape::new(rows, columns, batch)
+        .map_err(|error| PlanError::MatrixTooLarge { matrix, error })?;
+    let stride = shape.packed_size() / batch;
+    if stride >= MAX_STRIDE_BYTES {
+        return Err(PlanError::BatchStrideTooLarge { matrix, stride });
+    }
+    Ok(shape)
+}
+
+/// The output has at most 4 bytes an element, in each of two buffers.
+fn check_output(rows: usize, columns: usize, batch: usize) -> Result<(), PlanError> {
+    let elements = rows.checked_mul(columns).and_then(|c| c.checked_mul(batch));
+    if elements.is_none_or(|count| count > isize::MAX as usize / 4) {
+        let error = MatrixError::TooLarge {
+            rows,
+            columns,
+            batch,
+        };
+        return Err(PlanError::MatrixTooLarge {
+            matrix: "the output",
+            error,
+        });
+    }
+    Ok(())
 }
 
 impl std::fmt::Display for Shape {
@@ -428,6 +449,20 @@ mod tests {
                 "{m} x {n} x {k} x {l}"
             );
         }
+    }
+
+    #[test]
+    fn refuses_matrices_beyond_a_tensor_maps_stride() {
+        let (rows, k) = (1 << 21, 1 << 20);
+        let too_large = |matrix| {
+            Err(PlanError::BatchStrideTooLarge {
+                matrix,
+                stride: 1 << 40,
+            })
+        };
+        assert_eq!(Shape::new(rows, 8, k, 1), too_large("A"));
+        assert_eq!(Shape::new(1, rows, k, 1), too_large("B1 and B2"));
+        assert!(Shape::new(rows - 1, 8, k, 1).is_ok());
     }
 
     #[test]
