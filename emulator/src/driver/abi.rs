@@ -6,7 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::status::Status;
 
-/// A pointer through which a function returns a value: null, or valid for writes as the caller promises.
+/// A pointer through which a function returns a value: null, or valid for writes as the caller
+/// promises.
 pub(super) type Out<'a, T> = Option<&'a mut MaybeUninit<T>>;
 
 /// Returns a value through `out`.
@@ -15,8 +16,8 @@ pub(super) fn put<T>(out: Out<T>, value: T) -> Result<(), Status> {
     Ok(())
 }
 
-/// An object of the driver as the caller holds it. It has the size of a pointer but points to nothing; every use looks
-/// it up.
+/// An object of the driver as the caller holds it. It has the size of a pointer but points to
+/// nothing; every use looks it up.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Handle(*mut c_void);
@@ -65,7 +66,8 @@ pub(super) unsafe fn text<'a>(pointer: *const c_char) -> Result<&'a str, Status>
 /// A C array as a slice.
 ///
 /// # Safety
-/// `pointer` is null or points to `count` elements that outlive the result and are not written meanwhile.
+/// `pointer` is null or points to `count` elements that outlive the result and are not written
+/// meanwhile.
 pub(super) unsafe fn elements<'a, T>(pointer: *const T, count: usize) -> Result<&'a [T], Status> {
     if count == 0 {
         return Ok(&[]);

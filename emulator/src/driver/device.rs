@@ -112,8 +112,8 @@ pub(super) const SHARED_BYTES_PER_MULTIPROCESSOR: u32 = 228 * 1024;
 pub(super) const THREADS_PER_BLOCK: u32 = 1024;
 const REGISTERS_PER_MULTIPROCESSOR: c_int = 65536;
 
-/// `CUdevice_attribute`. What has no meaning on an emulator (clocks, bus, textures) is 0; `None` for ids that no
-/// documented attribute has.
+/// `CUdevice_attribute`. What has no meaning on an emulator (clocks, bus, textures) is 0; `None`
+/// for ids that no documented attribute has.
 fn device_attribute(properties: &DeviceProperties, id: c_int) -> Option<c_int> {
     const LAST: c_int = 140;
     Some(match id {

@@ -98,10 +98,15 @@ impl Function {
     }
 }
 
+/// A function and the device that it runs on. No lock is held.
+fn function_of(handle: Handle) -> Result<(Function, &'static DeviceProperties), Status> {
+    let (driver, objects, _) = Driver::with_context()?;
+    Ok((objects.function(handle)?.clone(), &driver.device.properties))
+}
+
 extern "C" fn cuFuncGetAttribute(value: Out<c_int>, attribute: u32, function: Handle) -> Status {
     answer(|| {
-        let (_, objects, _) = Driver::with_context()?;
-        let known = objects.function(function)?.attribute(attribute);
+        let known = function_of(function)?.0.attribute(attribute);
         put(value, known.ok_or(Status::INVALID_VALUE)? as c_int)
     })
 }
@@ -161,9 +166,7 @@ extern "C" fn cuOccupancyMaxActiveBlocksPerMultiprocessor(
     dynamic_bytes: usize,
 ) -> Status {
     answer(|| {
-        let (driver, objects, _) = Driver::with_context()?;
-        let function = objects.function(function)?;
-        let properties = &driver.device.properties;
+        let (function, properties) = function_of(function)?;
         let threads = positive(threads)?;
         let count = function.blocks_per_multiprocessor(properties, threads, dynamic_bytes);
         put(blocks, count as c_int)
@@ -187,9 +190,7 @@ extern "C" fn cuOccupancyAvailableDynamicSMemPerBlock(
     threads: c_int,
 ) -> Status {
     answer(|| {
-        let (driver, objects, _) = Driver::with_context()?;
-        let function = objects.function(function)?;
-        let properties = &driver.device.properties;
+        let (function, properties) = function_of(function)?;
         let (blocks, threads) = (positive(blocks)?, positive(threads)?);
         if blocks > function.blocks_per_multiprocessor(properties, threads, 0) {
             return Err(Status::INVALID_VALUE);
@@ -218,11 +219,7 @@ unsafe extern "C" fn cuOccupancyMaxPotentialBlockSize(
 ) -> Status {
     answer(|| {
         // The callback may call the driver: no lock is held.
-        let (driver, function) = {
-            let (driver, objects, _) = Driver::with_context()?;
-            (driver, objects.function(function)?.clone())
-        };
-        let properties = &driver.device.properties;
+        let (function, properties) = function_of(function)?;
         let mut largest = function.threads_per_block();
         if limit > 0 {
             largest = largest.min(limit.unsigned_abs());

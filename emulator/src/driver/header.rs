@@ -1,13 +1,16 @@
-//! What of a module's head decides whether this device can run it: `.version` and `.target` (PTX ISA §11.1).
+//! What of a module's head decides whether this device can run it: `.version` and `.target` (PTX
+//! ISA §11.1).
 //!
-//! Read before the module is parsed, since a newer version may have a syntax that the parser does not know.
+//! Read before the module is parsed, since a newer version may have a syntax that the parser does
+//! not know.
 
 use super::status::Status;
 
 /// The newest `.version` that is accepted.
 pub(super) const NEWEST_PTX: (u32, u32) = (9, 3);
 
-/// The two directives; `None` where the head is not understood, which is then left to the parser to explain.
+/// The two directives; `None` where the head is not understood, which is then left to the parser to
+/// explain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header<'a> {
     version: (u32, u32),
@@ -42,8 +45,9 @@ pub(super) fn check(text: &str, capability: (u32, u32)) -> Result<(), (Status, S
     }
 }
 
-/// PTX ISA §11.1.2: architecture-specific (`a`) targets run on that very device; family-specific (`f`) ones on it and
-/// later members of its family, which share the major version; others on every later device.
+/// PTX ISA §11.1.2: architecture-specific (`a`) targets run on that very device; family-specific
+/// (`f`) ones on it and later members of its family, which share the major version; others on every
+/// later device.
 fn runs_on(target: &str, (major, minor): (u32, u32)) -> bool {
     let Some(architecture) = target.strip_prefix("sm_") else {
         // Texture modes and debug are no architectures; the parser refuses what is nothing.

@@ -1,7 +1,7 @@
 //! Allocation, copies and fills.
 //!
-//! A device address is a host address, so that managed and page-locked memory need no second mapping. Every device range is
-//! checked against the allocation table before it is touched.
+//! A device address is a host address, so that managed and page-locked memory need no second
+//! mapping. Every device range is checked against the allocation table before it is touched.
 
 use std::ffi::{c_int, c_void};
 
@@ -70,7 +70,8 @@ fn allocate(bytes: usize, kind: AllocationKind) -> Result<u64, Status> {
     Ok(address)
 }
 
-/// Frees memory of the kinds that `accepts` names. It needs no current context: what is freed is found by its address.
+/// Frees memory of the kinds that `accepts` names. It needs no current context: what is freed is
+/// found by its address.
 fn free(address: u64, accepts: fn(AllocationKind) -> bool) -> Result<(), Status> {
     let driver = driver()?;
     let mut objects = driver.objects();
@@ -88,8 +89,7 @@ extern "C" fn cuMemAlloc_v2(address: Out<u64>, bytes: usize) -> Status {
 }
 
 extern "C" fn cuMemAllocAsync(address: Out<u64>, bytes: usize, stream: Handle) -> Status {
-    answer(|| {
-        on_stream(stream)?;
+    on_stream(stream, || {
         put(address, allocate(bytes, AllocationKind::Device)?)
     })
 }
@@ -173,12 +173,11 @@ extern "C" fn cuMemPrefetchAsync(
     device: c_int,
     stream: Handle,
 ) -> Status {
-    answer(|| {
+    on_stream(stream, || {
         // CU_DEVICE_CPU
         if device != -1 {
             check_device(device)?;
         }
-        on_stream(stream)?;
         hint(address, bytes)
     })
 }
@@ -243,9 +242,12 @@ unsafe extern "C" fn cuPointerGetAttribute(
     })
 }
 
-/// Checks the stream of an asynchronous operation, which then runs at once.
-fn on_stream(stream: Handle) -> Result<(), Status> {
-    Driver::with_context()?.1.check_stream(stream)
+/// Runs an asynchronous operation at once, if its stream can take it.
+fn on_stream(stream: Handle, work: impl FnOnce() -> Result<(), Status>) -> Status {
+    answer(|| {
+        Driver::with_context()?.1.check_stream(stream)?;
+        work()
+    })
 }
 
 /// The device memory, for work in the current context.
@@ -260,7 +262,8 @@ unsafe fn host_to_device(
     source: *const c_void,
     bytes: usize,
 ) -> Result<(), Status> {
-    // SAFETY: passes the caller's promise on; nothing else writes the caller's buffer during the call.
+    // SAFETY: passes the caller's promise on; nothing else writes the caller's buffer during the
+    // call.
     let source = unsafe { super::abi::elements(source.cast::<u8>(), bytes)? };
     Ok(memory()?.write(destination, source)?)
 }
@@ -285,7 +288,8 @@ unsafe fn device_to_host(
     for offset in (0..bytes).step_by(STAGING_BYTES) {
         let part = &mut staging[..STAGING_BYTES.min(bytes - offset)];
         memory.read(source + offset as u64, part)?;
-        // SAFETY: `offset + part.len()` is at most `bytes`, for which `destination` is valid; `part` is our own.
+        // SAFETY: `offset + part.len()` is at most `bytes`, for which `destination` is valid;
+        // `part` is our own.
         unsafe {
             destination
                 .cast::<u8>()
@@ -313,10 +317,9 @@ unsafe extern "C" fn cuMemcpyHtoDAsync_v2(
     bytes: usize,
     stream: Handle,
 ) -> Status {
-    answer(|| {
-        on_stream(stream)?;
-        // SAFETY: the contract of cuMemcpyHtoDAsync.
-        unsafe { host_to_device(destination, source, bytes) }
+    // SAFETY: the contract of cuMemcpyHtoDAsync.
+    on_stream(stream, || unsafe {
+        host_to_device(destination, source, bytes)
     })
 }
 
@@ -335,10 +338,9 @@ unsafe extern "C" fn cuMemcpyDtoHAsync_v2(
     bytes: usize,
     stream: Handle,
 ) -> Status {
-    answer(|| {
-        on_stream(stream)?;
-        // SAFETY: the contract of cuMemcpyDtoHAsync.
-        unsafe { device_to_host(destination, source, bytes) }
+    // SAFETY: the contract of cuMemcpyDtoHAsync.
+    on_stream(stream, || unsafe {
+        device_to_host(destination, source, bytes)
     })
 }
 
@@ -352,13 +354,13 @@ extern "C" fn cuMemcpyDtoDAsync_v2(
     bytes: usize,
     stream: Handle,
 ) -> Status {
-    answer(|| {
-        on_stream(stream)?;
+    on_stream(stream, || {
         Ok(memory()?.copy(destination, source, bytes as u64)?)
     })
 }
 
-/// Copies between addresses of the one address space: those that the allocation table knows are the device's.
+/// Copies between addresses of the one address space: those that the allocation table knows are the
+/// device's.
 ///
 /// # Safety
 /// Ranges outside of the device's allocations are valid host memory of `bytes` bytes.
@@ -393,10 +395,9 @@ unsafe extern "C" fn cuMemcpyAsync(
     bytes: usize,
     stream: Handle,
 ) -> Status {
-    answer(|| {
-        on_stream(stream)?;
-        // SAFETY: the contract of cuMemcpyAsync.
-        unsafe { copy_unified(destination, source, bytes) }
+    // SAFETY: the contract of cuMemcpyAsync.
+    on_stream(stream, || unsafe {
+        copy_unified(destination, source, bytes)
     })
 }
 
@@ -482,22 +483,13 @@ extern "C" fn cuMemsetD32_v2(address: u64, value: u32, count: usize) -> Status {
 }
 
 extern "C" fn cuMemsetD8Async(address: u64, value: u8, count: usize, stream: Handle) -> Status {
-    answer(|| {
-        on_stream(stream)?;
-        fill(address, &[value], count)
-    })
+    on_stream(stream, || fill(address, &[value], count))
 }
 
 extern "C" fn cuMemsetD16Async(address: u64, value: u16, count: usize, stream: Handle) -> Status {
-    answer(|| {
-        on_stream(stream)?;
-        fill(address, &value.to_ne_bytes(), count)
-    })
+    on_stream(stream, || fill(address, &value.to_ne_bytes(), count))
 }
 
 extern "C" fn cuMemsetD32Async(address: u64, value: u32, count: usize, stream: Handle) -> Status {
-    answer(|| {
-        on_stream(stream)?;
-        fill(address, &value.to_ne_bytes(), count)
-    })
+    on_stream(stream, || fill(address, &value.to_ne_bytes(), count))
 }

@@ -1,24 +1,29 @@
 //! The CUDA driver API over the emulator.
 //!
-//! [`lookup`] gives C functions by the names of NVIDIA's `libcuda`: all that the crate `cust` 0.3.2 calls, and
-//! `cuTensorMapEncodeTiled`, `cuLaunchKernelEx`, `cuFuncSetAttribute` and `cuGetProcAddress`. There is one device, a B200.
+//! [`lookup`] gives C functions by the names of NVIDIA's `libcuda`: all that the crate `cust` 0.3.2
+//! calls, and `cuTensorMapEncodeTiled`, `cuLaunchKernelEx`, `cuFuncSetAttribute` and
+//! `cuGetProcAddress`. There is one device, a B200.
 //!
 //! # What differs from a device
-//! - Work runs when it is submitted, inside the call: a stream is always idle, and events tell the emulation's own time.
-//! - A launch that fails on the device returns success, and every later call in its context returns the failure (as the
-//!   driver API allows it); destroying the context clears it. `CUDA_ERROR_LAUNCH_TIMEOUT` means a deadlock or a hang,
-//!   `CUDA_ERROR_NOT_SUPPORTED` something that the emulator lacks, `CUDA_ERROR_LAUNCH_FAILED` any broken rule of the
-//!   machine. The report of what happened where goes to stderr, unless the thread asked for [`capture_reports`];
+//! - Work runs when it is submitted, inside the call: a stream is always idle, and events tell the
+//!   emulation's own time.
+//! - A launch that fails on the device returns success, and every later call in its context returns
+//!   the failure (as the driver API allows it); destroying the context clears it.
+//!   `CUDA_ERROR_LAUNCH_TIMEOUT` means a deadlock or a hang, `CUDA_ERROR_NOT_SUPPORTED` something
+//!   that the emulator lacks, `CUDA_ERROR_LAUNCH_FAILED` any broken rule of the machine. The report
+//!   of what happened where goes to stderr, unless the thread asked for [`capture_reports`];
 //!   [`take_last_report`] returns it.
 //! - Device addresses are host addresses. Copies and fills are checked against the allocation table
 //!   (`CUDA_ERROR_INVALID_VALUE`); fresh memory holds a pattern, not zeros.
-//! - Textures, surfaces, arrays, graphs, external memory, IPC and the linker answer `CUDA_ERROR_NOT_SUPPORTED`.
+//! - Textures, surfaces, arrays, graphs, external memory, IPC and the linker answer
+//!   `CUDA_ERROR_NOT_SUPPORTED`.
 //!
 //! A bad handle gets `CUDA_ERROR_INVALID_HANDLE` or `CUDA_ERROR_INVALID_CONTEXT`, a null pointer
 //! `CUDA_ERROR_INVALID_VALUE`; all functions may be called from any thread.
 //!
 //! # Environment
-//! Read by `cuInit`, which fails with `CUDA_ERROR_INVALID_VALUE` and a line on stderr if a value is not understood.
+//! Read by `cuInit`, which fails with `CUDA_ERROR_INVALID_VALUE` and a line on stderr if a value is
+//! not understood.
 //!
 //! | variable                  | values                                | default |
 //! |---------------------------|---------------------------------------|---------|
@@ -65,7 +70,8 @@ pub use status::Status;
 /// What answers in place of a driver's library.
 pub const NAME: &str = concat!("ptx-emulator ", env!("CARGO_PKG_VERSION"));
 
-/// The CUDA version that the API answers to, as `cuDriverGetVersion` codes it: the one whose PTX is the newest accepted.
+/// The CUDA version that the API answers to, as `cuDriverGetVersion` codes it: the one whose PTX is
+/// the newest accepted.
 const DRIVER_VERSION: i32 = 13030;
 
 type Function = (&'static str, *const c_void);

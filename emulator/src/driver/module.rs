@@ -27,10 +27,12 @@ const INFO_LOG_BUFFER_SIZE_BYTES: u32 = 4;
 const ERROR_LOG_BUFFER: u32 = 5;
 const ERROR_LOG_BUFFER_SIZE_BYTES: u32 = 6;
 
-/// First bytes of images that hold machine code: ELF, and the fat binary (little-endian 0xBA55ED50).
+/// First bytes of images that hold machine code: ELF, and the fat binary (little-endian
+/// 0xBA55ED50).
 const MACHINE_CODE: [[u8; 4]; 2] = [*b"\x7fELF", [0x50, 0xED, 0x55, 0xBA]];
 
-/// A caller's log buffer. The option's value holds the size on entry and the bytes written on return.
+/// A caller's log buffer. The option's value holds the size on entry and the bytes written on
+/// return.
 struct Log {
     buffer: *mut c_char,
     size: *mut *mut c_void,
@@ -41,8 +43,8 @@ impl Log {
     fn find(options: &[u32], values: *mut *mut c_void, buffer: u32, size: u32) -> Option<Self> {
         let value_of = |option| {
             let index = options.iter().position(|&o| o == option)?;
-            // The values are an array as long as the options'; callers that leave one out (cust does for
-            // CU_JIT_TARGET_FROM_CUCONTEXT) ask for no log.
+            // The values are an array as long as the options'; callers that leave one out (cust
+            // does for CU_JIT_TARGET_FROM_CUCONTEXT) ask for no log.
             Some(values.wrapping_add(index))
         };
         let (buffer, size) = (value_of(buffer)?, value_of(size)?);
@@ -77,13 +79,14 @@ impl Log {
 }
 
 /// # Safety
-/// `image` is null, or points to PTX text that ends in NUL, or to machine code of at least four bytes.
+/// `image` is null, or points to PTX text that ends in NUL, or to machine code of at least four
+/// bytes.
 unsafe fn ptx_of_image<'a>(image: *const c_void) -> Result<&'a str, (Status, String)> {
     if image.is_null() {
         return Err((Status::INVALID_VALUE, "the image is null".to_owned()));
     }
-    // SAFETY: text ends in NUL, and neither kind of machine code has one among its first four bytes; the comparison
-    // stops at the first byte that differs.
+    // SAFETY: text ends in NUL, and neither kind of machine code has one among its first four
+    // bytes; the comparison stops at the first byte that differs.
     let is =
         |magic: &[u8; 4]| (0..4).all(|i| unsafe { image.cast::<u8>().add(i).read() } == magic[i]);
     if MACHINE_CODE.iter().any(is) {
@@ -180,7 +183,8 @@ unsafe extern "C" fn cuModuleLoad(module: Out<Handle>, path: *const c_char) -> S
             report::file(format!("{path}: {error}"), false);
             Status::FILE_NOT_FOUND
         })?;
-        // Text ends at the first NUL, if it has one; machine code may have fewer bytes than a magic number.
+        // Text ends at the first NUL, if it has one; machine code may have fewer bytes than a magic
+        // number.
         let image = [image.as_slice(), &[0; 4]].concat();
         // SAFETY: NULs follow whatever the file holds.
         load(module, unsafe { ptx_of_image(image.as_ptr().cast()) }, None)
@@ -195,8 +199,8 @@ unsafe extern "C" fn cuModuleLoadData(module: Out<Handle>, image: *const c_void)
 }
 
 /// # Safety
-/// `image` is null or an image; `options` and `values` are arrays of `count` elements, and the log buffers among the
-/// values have the sizes given there.
+/// `image` is null or an image; `options` and `values` are arrays of `count` elements, and the log
+/// buffers among the values have the sizes given there.
 unsafe extern "C" fn cuModuleLoadDataEx(
     module: Out<Handle>,
     image: *const c_void,

@@ -156,8 +156,8 @@ pub(super) fn context_stack<T>(work: impl FnOnce(&mut Vec<Handle>) -> T) -> T {
 impl Objects {
     /// A handle that was never used before.
     pub(super) fn new_handle(&mut self) -> Handle {
-        // Small values are reserved: streams 1 and 2 have a meaning. Far from any heap address, so a stray pointer is
-        // not taken for a handle.
+        // Small values are reserved: streams 1 and 2 have a meaning. Far from any heap address, so
+        // a stray pointer is not taken for a handle.
         self.handles += 1;
         Handle::from_address(0xE000_0000_0000 + 16 * self.handles)
     }

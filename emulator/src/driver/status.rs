@@ -76,7 +76,8 @@ fn describe(
     out: Out<*const c_char>,
     choose: fn((&'static CStr, &'static CStr)) -> &'static CStr,
 ) -> Status {
-    // cust formats any status through these functions, so one that is not listed here still gets a text.
+    // cust formats any status through these functions, so one that is not listed here still gets a
+    // text.
     let (text, status) = match error.texts() {
         Some(texts) => (choose(texts), Status::SUCCESS),
         None if (1..=999).contains(&error.0) => (c"a CUDA error", Status::SUCCESS),

@@ -1,4 +1,5 @@
-//! Streams and events. Work runs when it is submitted, so every stream is always idle and every event has happened.
+//! Streams and events. Work runs when it is submitted, so every stream is always idle and every
+//! event has happened.
 
 use std::ffi::{c_int, c_void};
 use std::time::Instant;
@@ -123,7 +124,8 @@ extern "C" fn cuLaunchHostFunc(
     answer(|| {
         Driver::with_context()?.1.check_stream(stream)?;
         let function = function.ok_or(Status::INVALID_VALUE)?;
-        // SAFETY: the caller hands over both to be called once; no lock is held, so that it may call the driver.
+        // SAFETY: the caller hands over both to be called once; no lock is held, so that it may
+        // call the driver.
         unsafe { function(data) };
         Ok(())
     })

@@ -1,5 +1,6 @@
-//! Functions that programs may link to but that have nothing to act on here: arrays, textures, surfaces, external memory,
-//! graphs, the device linker, registered host memory. They do nothing and answer `CUDA_ERROR_NOT_SUPPORTED`.
+//! Functions that programs may link to but that have nothing to act on here: arrays, textures,
+//! surfaces, external memory, graphs, the device linker, registered host memory. They do nothing
+//! and answer `CUDA_ERROR_NOT_SUPPORTED`.
 
 use std::ffi::c_void;
 
@@ -43,8 +44,8 @@ const NAMES: &[&str] = &[
     "cuTexObjectGetResourceViewDesc",
 ];
 
-/// Takes whatever arguments the caller passes: in the C calling conventions of 64-bit Linux the caller cleans up, and
-/// this reads none.
+/// Takes whatever arguments the caller passes: in the C calling conventions of 64-bit Linux the
+/// caller cleans up, and this reads none.
 extern "C" fn unsupported() -> Status {
     Status::NOT_SUPPORTED
 }

@@ -1,11 +1,13 @@
 //! Where diverged lanes meet again.
 //!
-//! The lanes of a warp that part at a branch meet at its immediate post-dominator. Lanes that exit or trap on the way
-//! are not waited for, so a path to an early exit must not hide the meeting point of the others: post-dominance is
-//! taken over the paths to the last exit of the code alone. Code that cannot reach it (a role of a warp-specialised
-//! kernel that returns on its own, say) is treated the same way with the exits that it can reach.
+//! The lanes of a warp that part at a branch meet at its immediate post-dominator. Lanes that exit
+//! or trap on the way are not waited for, so a path to an early exit must not hide the meeting
+//! point of the others: post-dominance is taken over the paths to the last exit of the code alone.
+//! Code that cannot reach it (a role of a warp-specialised kernel that returns on its own, say) is
+//! treated the same way with the exits that it can reach.
 //!
-//! Dominators: Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm", 2001, on the reversed graph.
+//! Dominators: Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm", 2001, on the
+//! reversed graph.
 
 use super::ir::{Inst, Op};
 
@@ -192,7 +194,8 @@ mod tests {
         }
     }
 
-    /// `.`: something; `xN`: exit; `t`: trap; `bN`: branch to N; `?` after it: guarded; `iN,M`: indexed.
+    /// `.`: something; `xN`: exit; `t`: trap; `bN`: branch to N; `?` after it: guarded; `iN,M`:
+    /// indexed.
     fn code(text: &str) -> Vec<Inst> {
         text.split_whitespace()
             .map(|word| {

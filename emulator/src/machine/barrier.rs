@@ -1,9 +1,9 @@
 //! The sixteen named barriers of a CTA (PTX ISA §9.7.13.1).
 //!
-//! Arrival counts in whole warps: a `barrier` instruction waits for all non-exited threads of its warp and then marks
-//! the warp's arrival, with 32 threads towards an explicit thread count. Where no count is given, all warps that have
-//! threads left take part, so a warp that exits releases the others, as devices since Volta do. An explicit count is not
-//! lowered by threads that exit.
+//! Arrival counts in whole warps: a `barrier` instruction waits for all non-exited threads of its
+//! warp and then marks the warp's arrival, with 32 threads towards an explicit thread count. Where
+//! no count is given, all warps that have threads left take part, so a warp that exits releases the
+//! others, as devices since Volta do. An explicit count is not lowered by threads that exit.
 
 use super::report::{BarrierMisuse as Misuse, FailureKind, Step};
 use super::warp::Warp;
@@ -182,7 +182,8 @@ impl NamedBarriers {
         Ok(Some(reduction))
     }
 
-    /// Barriers that complete because `warp` has lost its last thread, or the last of its threads that had not arrived.
+    /// Barriers that complete because `warp` has lost its last thread, or the last of its threads
+    /// that had not arrived.
     pub fn threads_exited(
         &mut self,
         warp: usize,

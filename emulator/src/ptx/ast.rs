@@ -1,4 +1,5 @@
-//! The syntax tree of a PTX module (PTX ISA §4 "Syntax" and §5 "State Spaces, Types, and Variables").
+//! The syntax tree of a PTX module (PTX ISA §4 "Syntax" and §5 "State Spaces, Types, and
+//! Variables").
 
 /// A whole translation unit.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,16 +31,16 @@ pub enum Space {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variable {
     pub space: Space,
-    /// In bytes, a power of two; where no `.align` is written, the size of one element, the whole vector for `.v2`
-    /// and `.v4`.
+    /// In bytes, a power of two; where no `.align` is written, the size of one element, the whole
+    /// vector for `.v2` and `.v4`.
     pub align: u32,
     /// Fundamental type without the dot: `b8`, `u32`, `pred`, …
     pub ty: String,
     /// Elements per `.v2`/`.v4` vector; 1 for scalars.
     pub vector: u32,
     pub name: String,
-    /// Array dimensions; empty for a scalar. `None` is the unsized `[]`, and only the first can be. The size in bytes
-    /// of the whole array fits in an `i64`.
+    /// Array dimensions; empty for a scalar. `None` is the unsized `[]`, and only the first can be.
+    /// The size in bytes of the whole array fits in an `i64`.
     pub dims: Vec<Option<u64>>,
     pub initializer: Option<Initializer>,
     pub is_extern: bool,
@@ -131,10 +132,11 @@ pub enum Statement {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instruction {
     pub guard: Option<Guard>,
-    /// The text before the first dot: `ld`, `mbarrier`, `tcgen05`, `cp`, `fence`, `griddepcontrol`, …
+    /// The text before the first dot: `ld`, `mbarrier`, `tcgen05`, `cp`, `fence`, `griddepcontrol`,
+    /// …
     pub opcode: String,
-    /// What follows, split at the dots, `::` kept inside a modifier: `["async", "bulk", "tensor", "2d",
-    /// "shared::cta", "global", "tile", "mbarrier::complete_tx::bytes"]`. Order as written.
+    /// What follows, split at the dots, `::` kept inside a modifier: `["async", "bulk", "tensor",
+    /// "2d", "shared::cta", "global", "tile", "mbarrier::complete_tx::bytes"]`. Order as written.
     pub modifiers: Vec<String>,
     pub operands: Vec<Operand>,
     pub line: u32,
@@ -158,9 +160,9 @@ pub enum Operand {
     F32(u32),
     /// `0dXXXXXXXXXXXXXXXX`, or a decimal floating literal (stored as its f64 bits)
     F64(u64),
-    /// `[base + offset]`: base is a register or symbol; `None` for an absolute address. A tensor-map operand
-    /// `[map, {c0, c1}]` keeps its coordinates in `coordinates`, anything after them (im2col offsets) follows as
-    /// operands of their own.
+    /// `[base + offset]`: base is a register or symbol; `None` for an absolute address. A
+    /// tensor-map operand `[map, {c0, c1}]` keeps its coordinates in `coordinates`, anything after
+    /// them (im2col offsets) follows as operands of their own.
     Address {
         base: Option<String>,
         offset: i64,
@@ -172,7 +174,8 @@ pub enum Operand {
     Pair(Box<Operand>, Box<Operand>),
     /// `(a, b)`: argument and result lists of `call`.
     Tuple(Vec<Operand>),
-    /// `name + 4` outside of brackets: an offset in bytes. (A vector component `name.x` is a [`Operand::Name`].)
+    /// `name + 4` outside of brackets: an offset in bytes. (A vector component `name.x` is a
+    /// [`Operand::Name`].)
     NameOffset { name: String, offset: i64 },
     /// `name[4]`: an index in elements of the variable's type (PTX ISA §6.4.2).
     Element { name: String, index: i64 },

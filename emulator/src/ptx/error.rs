@@ -21,7 +21,8 @@ pub enum Problem {
     /// A well-formed value that its place in the grammar cannot take.
     #[error("found {found}, expected {expected}")]
     Value { found: String, expected: String },
-    /// Blocks, initialiser lists or expressions inside each other. Nothing after this place was read.
+    /// Blocks, initialiser lists or expressions inside each other. Nothing after this place was
+    /// read.
     #[error("found more than {limit} levels of nesting, expected fewer: flatten the text")]
     Nesting { limit: u32 },
     /// Nothing was read.

@@ -1,15 +1,17 @@
 //! Text to tokens (PTX ISA §4.1–§4.5).
 //!
-//! Nothing is decoded here: a token is a range of the text. Malformed pieces become tokens too, so that the parser
-//! reports them where they stand.
+//! Nothing is decoded here: a token is a range of the text. Malformed pieces become tokens too, so
+//! that the parser reports them where they stand.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An identifier with everything dotted behind it: `foo`, `%tid.x`, `ld.shared::cta.v4.b32`, `_`.
+    /// An identifier with everything dotted behind it: `foo`, `%tid.x`, `ld.shared::cta.v4.b32`,
+    /// `_`.
     Word,
     /// A dot and one name: `.reg`, `.b32`, `.shared::cta`.
     Directive,
-    /// Starts with a digit, or a dot and a digit; whether it is a valid literal is for the expression parser to say.
+    /// Starts with a digit, or a dot and a digit; whether it is a valid literal is for the
+    /// expression parser to say.
     Number,
     /// With its quotes. A backslash is a character like others: a string holds no quotes.
     String,

@@ -16,7 +16,8 @@ macro_rules! driver_functions {
         #[allow(non_snake_case, clippy::too_many_arguments)]
         pub fn $name($($arg: $ty),*) -> u32 {
             let address = lookup(stringify!($name)).expect(stringify!($name));
-            // SAFETY: the signature of the driver API; each test passes pointers that are null or valid.
+            // SAFETY: the signature of the driver API; each test passes pointers that are null or
+            // valid.
             unsafe {
                 let function: unsafe extern "C" fn($($ty),*) -> u32 = std::mem::transmute(address);
                 function($($arg),*)

@@ -268,47 +268,45 @@ pub fn load_input(offset: u32, bytes: usize) -> String {
     )
 }
 
-/// Overwrites `bytes` bytes from `smem + offset` on with 0xEE.
-pub fn clear_shared(offset: u32, bytes: u32) -> String {
+/// The CTA does `body` for each 4-byte word of `smem + offset` on: its index in bytes is `%r301`, its address
+/// `%r302 + offset`.
+fn each_word(label: &str, bytes: u32, body: &str) -> String {
     format!(
         r"
     shl.b32 %r301, %r0, 2;
     mov.u32 %r303, %ntid.x;
     shl.b32 %r303, %r303, 2;
-CLEAR:
+{label}:
     setp.ge.u32 %p20, %r301, {bytes};
-    @%p20 bra CLEARED;
+    @%p20 bra {label}_END;
     add.u32 %r302, %r301, %r1;
-    st.shared.u32 [%r302+{offset}], 0xEEEEEEEE;
+    {body}
     add.u32 %r301, %r301, %r303;
-    bra CLEAR;
-CLEARED:
-    fence.proxy.async.shared::cta;
-    bar.sync 0;
+    bra {label};
+{label}_END:
 "
     )
 }
 
+/// Overwrites `bytes` bytes from `smem + offset` on with 0xEE.
+pub fn clear_shared(offset: u32, bytes: u32) -> String {
+    let store = format!("st.shared.u32 [%r302+{offset}], 0xEEEEEEEE;");
+    each_word("CLEAR", bytes, &store)
+        + r"
+    fence.proxy.async.shared::cta;
+    bar.sync 0;
+"
+}
+
 /// Copies `bytes` bytes from `smem + offset` on to the output.
 pub fn dump_shared(offset: u32, bytes: u32) -> String {
-    format!(
-        r"
-    shl.b32 %r301, %r0, 2;
-    mov.u32 %r303, %ntid.x;
-    shl.b32 %r303, %r303, 2;
-DUMP:
-    setp.ge.u32 %p20, %r301, {bytes};
-    @%p20 bra DUMPED;
-    add.u32 %r302, %r301, %r1;
-    ld.shared.u32 %r304, [%r302+{offset}];
+    let copy = format!(
+        r"ld.shared.u32 %r304, [%r302+{offset}];
     cvt.u64.u32 %rd50, %r301;
     add.u64 %rd50, %rd50, %rd0;
-    st.global.u32 [%rd50], %r304;
-    add.u32 %r301, %r301, %r303;
-    bra DUMP;
-DUMPED:
-"
-    )
+    st.global.u32 [%rd50], %r304;"
+    );
+    each_word("DUMP", bytes, &copy)
 }
 
 /// Warp 0 allocates all 512 columns, at `%r4` in every thread.

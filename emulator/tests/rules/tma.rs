@@ -178,6 +178,16 @@ pub fn check(tensor: &Tensor, coordinates: &[i32], destination: u32) {
     assert!(out[..area as usize] == expected, "{tensor:?}");
 }
 
+/// Every swizzle, with its span in bytes.
+pub const SWIZZLES: [(Swizzle, u32); 6] = [
+    (Swizzle::B32, 32),
+    (Swizzle::B64, 64),
+    (Swizzle::B128, 128),
+    (Swizzle::B128Atom32, 128),
+    (Swizzle::B128Atom32Flip8, 128),
+    (Swizzle::B128Atom64, 128),
+];
+
 /// 40 rows of bytes, one swizzle span wide.
 fn swizzled_tile(swizzle: Swizzle, span: u32) -> Tensor {
     Tensor::new(DataType::Uint8, 8, &[256, 64], &[span, 40]).swizzle(swizzle)
@@ -222,14 +232,7 @@ fn swizzle_128b_with_64_byte_atoms_swaps_halves_of_lines() {
 /// A tile that does not begin on the pattern's period starts in the middle of the pattern.
 #[test]
 fn swizzles_act_on_absolute_addresses() {
-    for (swizzle, span) in [
-        (Swizzle::B32, 32),
-        (Swizzle::B64, 64),
-        (Swizzle::B128, 128),
-        (Swizzle::B128Atom32, 128),
-        (Swizzle::B128Atom32Flip8, 128),
-        (Swizzle::B128Atom64, 128),
-    ] {
+    for (swizzle, span) in SWIZZLES {
         for line in [1, 3, 6] {
             let tensor = swizzled_tile(swizzle, span);
             check(&tensor, &[0, 0], AREA + 128 * line);

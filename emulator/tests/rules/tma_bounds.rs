@@ -4,7 +4,7 @@ use ptx_emulator::machine::FailureKind;
 use ptx_emulator::tma::{DataType, OutOfBoundsFill, Swizzle, TensorMap};
 
 use super::program::*;
-use super::tma::{AREA, Tensor, check, instruction, program};
+use super::tma::{AREA, SWIZZLES, Tensor, check, instruction, program};
 
 /// A tile that leaves the tensor on one side of one dimension, or on both.
 #[test]
@@ -143,14 +143,7 @@ fn tiles_lie_in_shared_memory() {
 /// The swizzle's row pitch is not documented for narrower boxes.
 #[test]
 fn swizzled_boxes_narrower_than_the_span_are_refused() {
-    for (swizzle, span) in [
-        (Swizzle::B32, 32),
-        (Swizzle::B64, 64),
-        (Swizzle::B128, 128),
-        (Swizzle::B128Atom32, 128),
-        (Swizzle::B128Atom32Flip8, 128),
-        (Swizzle::B128Atom64, 128),
-    ] {
+    for (swizzle, span) in SWIZZLES {
         let narrow = Tensor::new(DataType::Uint8, 8, &[128, 8], &[span - 16, 8]);
         refused(&narrow.swizzle(swizzle), &[0, 0], AREA, "undocumented");
     }

@@ -49,7 +49,8 @@ pub enum BitsOp {
     Reverse {
         bits: u32,
     },
-    /// Position of the most significant non-sign bit; with `shift_amount`, the left shift that brings it to the top.
+    /// Position of the most significant non-sign bit; with `shift_amount`, the left shift that
+    /// brings it to the top.
     FindLeading {
         ty: IntType,
         shift_amount: bool,
@@ -286,7 +287,8 @@ fn find_leading(ty: IntType, shift_amount: bool, a: u64) -> u64 {
     }
 }
 
-/// `fns`: the position of the `|offset|`-th set bit of `word` at or after (before, for a negative offset) `base`.
+/// `fns`: the position of the `|offset|`-th set bit of `word` at or after (before, for a negative
+/// offset) `base`.
 fn find_nth(word: u64, base: u64, offset: u64) -> u64 {
     let (word, base, offset) = (word as u32, base as u32, offset as i32);
     let none = u64::from(u32::MAX);
@@ -303,7 +305,8 @@ fn find_nth(word: u64, base: u64, offset: u64) -> u64 {
     found.map_or(none, u64::from)
 }
 
-/// `bfe`: bits beyond the operand's top are its sign for signed types, else zero (PTX ISA §9.7.1.19).
+/// `bfe`: bits beyond the operand's top are its sign for signed types, else zero (PTX ISA
+/// §9.7.1.19).
 fn extract(ty: IntType, a: u64, position: u64, length: u64) -> u64 {
     let bits = ty.bits();
     let (position, length) = (position as u32 & 0xff, length as u32 & 0xff);

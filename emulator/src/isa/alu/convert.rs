@@ -1,7 +1,7 @@
 //! Conversions: `cvt` and `cvt.pack` (PTX ISA §9.7.9.21, §9.7.9.22).
 
 use super::Lanes;
-use super::float::{bf16_narrow, bf16_widen, f16_narrow, f16_widen, flush};
+use super::float::{bf16_narrow, bf16_widen, f16_narrow, f16_widen, f32_slot, flush};
 use super::format::{Finite, Format, Rounding, Value, round_to_multiple};
 use super::integer::IntType;
 
@@ -259,14 +259,7 @@ fn run_float(from: Format, to: Format, integral: bool, options: FloatOptions, la
                 value.to_bits()
             }
         }),
-        (Format::F64, Format::F32) if plain => lanes.map1(|a| {
-            let value = f64::from_bits(a) as f32;
-            if value.is_nan() {
-                Format::F32.canonical_nan()
-            } else {
-                u64::from(value.to_bits())
-            }
-        }),
+        (Format::F64, Format::F32) if plain => lanes.map1(|a| f32_slot(f64::from_bits(a) as f32)),
         (Format::F16, Format::F32) if plain => lanes.map1(|a| f32_slot(f16_widen(a))),
         (Format::Bf16, Format::F32) if plain => lanes.map1(|a| f32_slot(bf16_widen(a))),
         (Format::F32, Format::F16) if plain => lanes.map1(|a| f16_narrow(f32::from_bits(a as u32))),
@@ -274,15 +267,6 @@ fn run_float(from: Format, to: Format, integral: bool, options: FloatOptions, la
             lanes.map1(|a| bf16_narrow(f32::from_bits(a as u32)));
         }
         _ => lanes.map1(|a| float_to_float(from, to, integral, options, a)),
-    }
-}
-
-#[inline(always)]
-fn f32_slot(value: f32) -> u64 {
-    if value.is_nan() {
-        Format::F32.canonical_nan()
-    } else {
-        u64::from(value.to_bits())
     }
 }
 

@@ -107,7 +107,7 @@ fn f32_of(slot: u64) -> f32 {
 }
 
 #[inline(always)]
-fn f32_slot(value: f32) -> u64 {
+pub(super) fn f32_slot(value: f32) -> u64 {
     if value.is_nan() {
         Format::F32.canonical_nan()
     } else {

@@ -164,18 +164,17 @@ pub(super) fn run(op: IntegerOp, ty: IntType, lanes: &mut Lanes) {
                 IntegerOp::MadHighSaturating => {
                     $lanes.map3(|a, b, c| high(a, b).saturating_add(n(c)).slot())
                 }
-                IntegerOp::MulWide => {
-                    $lanes.map2(|a, b| wide_slot((n(a) as W).wrapping_mul(n(b) as W) as u128, 2 * BITS))
-                }
+                IntegerOp::MulWide => $lanes
+                    .map2(|a, b| wide_slot((n(a) as W).wrapping_mul(n(b) as W) as u128, 2 * BITS)),
                 IntegerOp::MadWide => $lanes.map3(|a, b, c| {
                     let product = (n(a) as W).wrapping_mul(n(b) as W) as u128;
                     wide_slot(product.wrapping_add(u128::from(c)), 2 * BITS)
                 }),
-                IntegerOp::SumAbsoluteDifference => $lanes.map3(|a, b, c| {
-                    (n(a).abs_diff(n(b)) as N).wrapping_add(n(c)).slot()
-                }),
-                // Division by zero is "unspecified" (PTX ISA §9.7.1.8); NVIDIA GPUs give all ones, and the dividend
-                // as remainder.
+                IntegerOp::SumAbsoluteDifference => {
+                    $lanes.map3(|a, b, c| (n(a).abs_diff(n(b)) as N).wrapping_add(n(c)).slot())
+                }
+                // Division by zero is "unspecified" (PTX ISA §9.7.1.8); NVIDIA GPUs give all ones,
+                // and the dividend as remainder.
                 IntegerOp::Div => $lanes.map2(|a, b| match n(b) {
                     0 => (!(0 as N)).slot(),
                     divisor => n(a).wrapping_div(divisor).slot(),
@@ -186,7 +185,11 @@ pub(super) fn run(op: IntegerOp, ty: IntType, lanes: &mut Lanes) {
                 }),
                 #[allow(unused_comparisons)]
                 IntegerOp::Abs => $lanes.map1(|a| {
-                    if n(a) < 0 { (0 as N).wrapping_sub(n(a)).slot() } else { n(a).slot() }
+                    if n(a) < 0 {
+                        (0 as N).wrapping_sub(n(a)).slot()
+                    } else {
+                        n(a).slot()
+                    }
                 }),
                 IntegerOp::Neg => $lanes.map1(|a| (0 as N).wrapping_sub(n(a)).slot()),
                 IntegerOp::Min => $lanes.map2(|a, b| n(a).min(n(b)).slot()),

@@ -1,7 +1,7 @@
 //! Lane-wise instructions.
 //!
-//! The function is matched once per warp instruction; inside, the lane loop runs a closure that the compiler inlines
-//! and, where the function allows it, vectorises.
+//! The function is matched once per warp instruction; inside, the lane loop runs a closure that the
+//! compiler inlines and, where the function allows it, vectorises.
 
 mod bits;
 mod compare;
@@ -50,8 +50,8 @@ pub enum Function {
         op: IntegerOp,
         signed: bool,
     },
-    /// Arithmetic on the condition-code register (PTX ISA §9.7.2): the last source is the carry in, `dst2` the carry
-    /// out.
+    /// Arithmetic on the condition-code register (PTX ISA §9.7.2): the last source is the carry in,
+    /// `dst2` the carry out.
     Carry {
         op: CarryOp,
         ty: IntType,
@@ -86,7 +86,8 @@ pub enum Function {
     Convert(Conversion),
 }
 
-/// Executes `op` in the lanes whose bit is set in `active`; the other lanes' registers keep their values.
+/// Executes `op` in the lanes whose bit is set in `active`; the other lanes' registers keep their
+/// values.
 ///
 /// `registers` is indexed by slot. Slots hold zero-extended values, predicates 0 or 1.
 pub fn execute(op: &AluOp, registers: &mut [[u64; LANES]], active: u32) {

@@ -230,7 +230,7 @@ impl<'a> Parser<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn variables(text: &str) -> Result<Vec<Variable>, String> {
@@ -242,7 +242,8 @@ mod tests {
         Ok(variables)
     }
 
-    fn variable(space: Space, align: u32, ty: &str, name: &str) -> Variable {
+    /// A scalar on line 1.
+    pub(in super::super) fn variable(space: Space, align: u32, ty: &str, name: &str) -> Variable {
         Variable {
             space,
             align,

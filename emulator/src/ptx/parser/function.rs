@@ -85,6 +85,7 @@ impl<'a> Parser<'a> {
 mod tests {
     use super::super::super::ast::{Block, Space, Variable};
     use super::super::super::parse;
+    use super::super::declaration::tests::variable;
     use super::*;
 
     fn functions(text: &str) -> Vec<Function> {
@@ -95,15 +96,8 @@ mod tests {
 
     fn parameter(ty: &str, align: u32, name: &str) -> Variable {
         Variable {
-            space: Space::Param,
-            align,
-            ty: ty.into(),
-            vector: 1,
-            name: name.into(),
-            dims: vec![],
-            initializer: None,
-            is_extern: false,
             line: 2,
+            ..variable(Space::Param, align, ty, name)
         }
     }
 
