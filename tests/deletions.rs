@@ -158,7 +158,7 @@ const ARRIVE_EXPECT_TX: &str = "mbarrier.arrive.expect_tx.shared::cta.b64 _, ";
 
 fn set_schedule(asynchrony: Asynchrony) {
     set_launch_options(Some(LaunchOptions {
-        asynchrony,
+        schedule: asynchrony.into(),
         threads: 1,
         step_limit: STEP_LIMIT,
         ..LaunchOptions::default()

@@ -93,7 +93,7 @@ fn every_schedule() {
         .chain(random)
     {
         set_launch_options(Some(LaunchOptions {
-            asynchrony,
+            schedule: asynchrony.into(),
             ..LaunchOptions::default()
         }));
         // Each wraps its ring of stages at least twice and ends in a partial K tile; two or more

@@ -28,7 +28,8 @@
 //! | variable                  | values                                | default |
 //! |---------------------------|---------------------------------------|---------|
 //! | `PTX_EMULATOR_MODE`       | `fast`: results only; `check`: and whether accesses are ordered; `strict`: by the letter of the PTX ISA | `check` |
-//! | `PTX_EMULATOR_ASYNC`      | when TMA and tensor-core operations take effect: `late`, `early`, `random:SEED` | `late` |
+//! | `PTX_EMULATOR_SCHEDULE`   | in which order things happen: the text of a [`Schedule`](crate::machine::Schedule), such as `pct:seed=17,depth=3/async=late/spurious=17` | `round-robin:quantum=64/async=late` |
+//! | `PTX_EMULATOR_ASYNC`      | only when TMA and tensor-core operations take effect: `late`, `early`, `random:SEED`, `chunked:SEED` | the schedule's |
 //! | `PTX_EMULATOR_THREADS`    | host threads that run CTAs; 0: one per core | 0 |
 //! | `PTX_EMULATOR_STEP_LIMIT` | warp instructions per CTA after which a launch counts as hung | 2³² |
 //!

@@ -5,7 +5,8 @@ use std::env;
 
 use thiserror::Error;
 
-use crate::machine::{Asynchrony, LaunchOptions, Mode};
+use crate::machine::schedule::SCHEDULE_VARIABLE;
+use crate::machine::{Asynchrony, LaunchOptions, Mode, Schedule};
 
 const MODE: &str = "PTX_EMULATOR_MODE";
 const ASYNC: &str = "PTX_EMULATOR_ASYNC";
@@ -29,16 +30,28 @@ pub fn from_environment() -> Result<LaunchOptions, OptionError> {
     let defaults = LaunchOptions::default();
     Ok(LaunchOptions {
         mode: variable(MODE, "fast, check or strict", mode)?.unwrap_or(defaults.mode),
-        asynchrony: variable(ASYNC, "late, early or random:SEED", asynchrony)?
-            .unwrap_or(defaults.asynchrony),
+        schedule: schedule_from_environment()?,
         threads: variable(
             THREADS,
             "a number of threads, or 0 for one per core",
-            number,
+            parsed,
         )?
         .unwrap_or(defaults.threads),
-        step_limit: variable(STEP_LIMIT, "a number of warp instructions per CTA", number)?
+        step_limit: variable(STEP_LIMIT, "a number of warp instructions per CTA", parsed)?
             .unwrap_or(defaults.step_limit),
+    })
+}
+
+/// `PTX_EMULATOR_SCHEDULE`, whose asynchrony `PTX_EMULATOR_ASYNC` overrides.
+fn schedule_from_environment() -> Result<Schedule, OptionError> {
+    let valid =
+        "a schedule, TURNS[/async=ASYNC][/spurious=SEED], as `machine::Schedule` lists them";
+    let schedule: Schedule = variable(SCHEDULE_VARIABLE, valid, parsed)?.unwrap_or_default();
+    let valid = "late, early, random:SEED or chunked:SEED";
+    let asynchrony = variable::<Asynchrony>(ASYNC, valid, parsed)?;
+    Ok(Schedule {
+        asynchrony: asynchrony.unwrap_or(schedule.asynchrony),
+        ..schedule
     })
 }
 
@@ -70,18 +83,7 @@ fn mode(value: &str) -> Option<Mode> {
     }
 }
 
-fn asynchrony(value: &str) -> Option<Asynchrony> {
-    match value {
-        "late" => Some(Asynchrony::Late),
-        "early" => Some(Asynchrony::Early),
-        _ => {
-            let seed = number(value.strip_prefix("random:")?)?;
-            Some(Asynchrony::Random { seed })
-        }
-    }
-}
-
-fn number<T: std::str::FromStr>(value: &str) -> Option<T> {
+fn parsed<T: std::str::FromStr>(value: &str) -> Option<T> {
     value.parse().ok()
 }
 
@@ -124,19 +126,6 @@ mod tests {
         assert_eq!(mode("strict"), Some(Mode::Strict));
         for wrong in ["", "Fast", "check ", "stress"] {
             assert_eq!(mode(wrong), None, "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn asynchrony_is_parsed_whole() {
-        assert_eq!(asynchrony("late"), Some(Asynchrony::Late));
-        assert_eq!(asynchrony("early"), Some(Asynchrony::Early));
-        assert_eq!(
-            asynchrony("random:17"),
-            Some(Asynchrony::Random { seed: 17 })
-        );
-        for wrong in ["", "Late", "random", "random:", "random:-1", "random:1 "] {
-            assert_eq!(asynchrony(wrong), None, "{wrong:?}");
         }
     }
 }

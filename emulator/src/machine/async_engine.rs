@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::random::SplitMix64;
 use super::report::{AsyncRace, SourceLine};
 use super::{Asynchrony, Mode};
 use crate::isa::ir::Kernel;
@@ -175,7 +176,7 @@ pub struct Engine {
     operations: Vec<Operation>,
     checks_order: bool,
     policy: Asynchrony,
-    random: u64,
+    random: SplitMix64,
 }
 
 impl Engine {
@@ -184,7 +185,7 @@ impl Engine {
             operations: Vec::new(),
             checks_order: true,
             policy: Asynchrony::Late,
-            random: 0,
+            random: SplitMix64::new(0, 0),
         }
     }
 
@@ -193,8 +194,8 @@ impl Engine {
         self.operations.clear();
         self.checks_order = mode.checks_order();
         self.policy = policy;
-        if let Asynchrony::Random { seed } = policy {
-            self.random = seed ^ stream.wrapping_mul(0xD1B5_4A32_D192_ED03);
+        if let Asynchrony::Random { seed } | Asynchrony::Chunked { seed } = policy {
+            self.random = SplitMix64::new(seed, stream);
         }
     }
 
@@ -288,11 +289,11 @@ impl Engine {
     pub fn take_forced(&mut self) -> Option<Operation> {
         let index = match self.policy {
             Asynchrony::Early => (0..self.operations.len()).find(|i| self.may_complete(*i)),
-            Asynchrony::Random { .. } => {
+            Asynchrony::Random { .. } | Asynchrony::Chunked { .. } => {
                 let eligible = (0..self.operations.len())
                     .filter(|i| self.may_complete(*i))
                     .count();
-                let chosen = self.next_random().checked_rem(eligible as u64)?;
+                let chosen = self.random.next().checked_rem(eligible as u64)?;
                 (0..self.operations.len())
                     .filter(|i| self.may_complete(*i))
                     .nth(chosen as usize)
@@ -342,8 +343,8 @@ impl Engine {
         match self.policy {
             Asynchrony::Late => None,
             Asynchrony::Early => self.take_forced(),
-            Asynchrony::Random { .. } => {
-                let now = !self.operations.is_empty() && self.next_random().is_multiple_of(4);
+            Asynchrony::Random { .. } | Asynchrony::Chunked { .. } => {
+                let now = !self.operations.is_empty() && self.random.one_in(4);
                 now.then(|| self.take_forced()).flatten()
             }
         }
@@ -396,14 +397,5 @@ impl Engine {
             }
         }
         pending
-    }
-
-    /// SplitMix64.
-    fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
     }
 }

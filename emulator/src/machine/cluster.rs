@@ -10,9 +10,12 @@ use super::cluster_barrier;
 use super::global::GlobalView;
 use super::mbarrier::{MBARRIER_BYTES, Mbarrier, Progress};
 use super::pair;
+use super::random::SplitMix64;
 use super::report::{FailureKind, LaunchReport, MbarrierMisuse, Step};
+use super::schedule::Schedule;
 use super::shared::{SharedMemory, misuse};
 use super::tensor_unit::fault;
+use super::turns::TurnTaking;
 use super::warp::{State, Wait, Warp, lanes};
 use super::{DeviceProperties, Launch};
 use crate::isa::ir::{Kernel, Op, Space};
@@ -56,6 +59,9 @@ pub struct Cluster<'l> {
     pub global: GlobalView,
     /// Warp instructions executed since the cluster started.
     pub steps: u64,
+    pub turns: TurnTaking,
+    /// Decides which `try_wait`s give up early, where the schedule has that.
+    pub spurious: Option<SplitMix64>,
     pub report: LaunchReport,
 }
 
@@ -96,6 +102,8 @@ impl<'l> Cluster<'l> {
             engine: Engine::new(),
             global,
             steps: 0,
+            turns: TurnTaking::new(),
+            spurious: None,
             report: LaunchReport::default(),
         }
     }
@@ -142,7 +150,15 @@ impl<'l> Cluster<'l> {
                 warp.reset(kernel.registers, kernel.local_bytes, populated);
             }
         }
-        self.engine.reset(options.mode, options.asynchrony, index);
+        let Schedule {
+            turns,
+            asynchrony,
+            spurious,
+        } = options.schedule;
+        self.engine.reset(options.mode, asynchrony, index);
+        let warps = threads.div_ceil(32) as usize;
+        self.turns.reset(turns, index, self.ctas.len(), warps);
+        self.spurious = spurious.map(|seed| SplitMix64::new(seed, index));
         self.steps = 0;
     }
 

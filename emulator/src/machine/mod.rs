@@ -5,23 +5,29 @@ mod barrier;
 mod cluster;
 mod cluster_barrier;
 mod exec;
+mod explore;
 pub mod global;
 mod grid;
 mod mbarrier;
 mod pair;
+mod random;
 pub mod report;
+pub mod schedule;
 mod scheduler;
 mod shared;
 mod tensor_unit;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod warp;
 
 use std::sync::Arc;
 
 use crate::isa::ir::Kernel;
 
+pub use explore::{Exploration, FailingSchedule, explore};
 pub use report::{FailureClass, FailureKind, LaunchFailure, LaunchReport};
+pub use schedule::{Asynchrony, Schedule, Turns, Victim};
 
 /// One emulated GPU: its properties and its global memory. Shared between threads; launches run to completion.
 #[derive(Debug)]
@@ -82,7 +88,7 @@ pub struct Launch {
 #[derive(Clone, Debug)]
 pub struct LaunchOptions {
     pub mode: Mode,
-    pub asynchrony: Asynchrony,
+    pub schedule: Schedule,
     /// Host threads that run CTAs; 0 takes one per core.
     pub threads: usize,
     /// Warp instructions per CTA after which the launch is given up as hung.
@@ -93,7 +99,7 @@ impl Default for LaunchOptions {
     fn default() -> Self {
         Self {
             mode: Mode::default(),
-            asynchrony: Asynchrony::Late,
+            schedule: Schedule::default(),
             threads: 0,
             step_limit: 1 << 32,
         }
@@ -118,15 +124,4 @@ impl Mode {
     pub fn checks_order(self) -> bool {
         self >= Self::Check
     }
-}
-
-/// When asynchronous operations (TMA, tensor core) take effect; never at issue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asynchrony {
-    /// As late as anything can observe: only when every warp waits. Missing waits show up at once.
-    Late,
-    /// As soon as the issuing warp has moved on.
-    Early,
-    /// Random delays, reproducible by seed.
-    Random { seed: u64 },
 }

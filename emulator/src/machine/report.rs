@@ -18,6 +18,9 @@ pub struct LaunchReport {
     pub mmas: u64,
     /// Bytes that TMA and bulk copies moved.
     pub tma_bytes: u64,
+    /// A fingerprint of the order of execution: launches that executed the same instructions of
+    /// each cluster in the same order have the same one.
+    pub order: u64,
     pub elapsed: Duration,
 }
 
@@ -27,6 +30,7 @@ impl LaunchReport {
         self.warp_instructions += other.warp_instructions;
         self.mmas += other.mmas;
         self.tma_bytes += other.tma_bytes;
+        self.order = self.order.wrapping_add(other.order);
     }
 }
 

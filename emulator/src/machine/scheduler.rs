@@ -1,5 +1,5 @@
-//! The scheduler of one cluster: cooperative and deterministic. Warps take turns; within a warp, so
-//! do its groups.
+//! The scheduler of one cluster: cooperative and deterministic. Groups of warps take turns as the
+//! [`schedule`](super::schedule) says.
 
 use std::sync::atomic::Ordering;
 
@@ -9,11 +9,9 @@ use super::report::{
     FailureKind, InFlight, LaunchFailure, Site, SourceLine, StallReason, StallReport, StalledGroup,
     Step, failure,
 };
+use super::turns::Turn;
 use super::warp::{Group, State, Wait, lanes};
 use crate::isa::ir::{Guard, Op};
-
-/// Instructions of a group's turn.
-const QUANTUM: u32 = 64;
 
 /// Instructions after which one asynchronous operation completes even if warps could go on: they
 /// may be polling for it.
@@ -33,23 +31,6 @@ impl Cluster<'_> {
         let mut last_completion = 0;
         let mut turns = 0u32;
         loop {
-            let mut ran = false;
-            for cta in 0..self.ctas.len() {
-                for warp in 0..self.ctas[cta].warps.len() {
-                    if !self.turn(cta, warp)? {
-                        continue;
-                    }
-                    ran = true;
-                    while let Some(operation) = self.engine.take_spontaneous() {
-                        self.complete(operation).map_err(|e| self.late(e))?;
-                    }
-                    while self.engine.operations().len() > MOST_IN_FLIGHT && self.complete_one()? {}
-                    if self.steps - last_completion >= PATIENCE {
-                        last_completion = self.steps;
-                        self.complete_one()?;
-                    }
-                }
-            }
             turns = turns.wrapping_add(1);
             if self.steps >= limit {
                 return Err(self.stalled(false));
@@ -57,7 +38,16 @@ impl Cluster<'_> {
             if turns.is_multiple_of(STOP_CHECK_TURNS) && self.context.stop.load(Ordering::Relaxed) {
                 return Err(failure(self.context.kernel, None, FailureKind::Stopped));
             }
-            if ran {
+            if let Some(turn) = self.turns.next(&mut self.ctas, self.steps) {
+                self.take_turn(turn)?;
+                while let Some(operation) = self.engine.take_spontaneous() {
+                    self.complete(operation).map_err(|e| self.late(e))?;
+                }
+                while self.engine.operations().len() > MOST_IN_FLIGHT && self.complete_one()? {}
+                if self.steps - last_completion >= PATIENCE {
+                    last_completion = self.steps;
+                    self.complete_one()?;
+                }
                 continue;
             }
             if self
@@ -85,23 +75,24 @@ impl Cluster<'_> {
         }
     }
 
-    /// One turn of the warp's next group that can run; `false` where none can.
-    fn turn(&mut self, cta: usize, warp: usize) -> Result<bool, LaunchFailure> {
-        let state = &mut self.ctas[cta].warps[warp];
-        let count = state.groups.len();
-        let Some(group) = (0..count)
-            .map(|i| (state.turn + i) % count)
-            .find(|i| state.groups[*i].state == State::Ready)
-        else {
-            return Ok(false);
-        };
-        state.turn = group + 1;
-        self.run_group(cta, warp, group)?;
-        self.check_aligned(cta, warp)?;
-        Ok(true)
+    fn take_turn(&mut self, turn: Turn) -> Result<(), LaunchFailure> {
+        let Turn {
+            cta, warp, group, ..
+        } = turn;
+        let Group { mask, pc, .. } = self.ctas[cta].warps[warp].groups[group];
+        let before = self.steps;
+        self.run_group(turn)?;
+        self.turns.note(&turn, mask, pc, self.steps - before);
+        self.check_aligned(cta, warp)
     }
 
-    fn run_group(&mut self, cta: usize, warp: usize, group: usize) -> Result<(), LaunchFailure> {
+    fn run_group(&mut self, turn: Turn) -> Result<(), LaunchFailure> {
+        let Turn {
+            cta,
+            warp,
+            group,
+            quantum,
+        } = turn;
         let kernel = self.context.kernel;
         let Group {
             mut mask,
@@ -110,7 +101,7 @@ impl Cluster<'_> {
             ..
         } = self.ctas[cta].warps[warp].groups[group];
         let merge_pc = self.ctas[cta].warps[warp].merge_pc(merge);
-        for _ in 0..QUANTUM {
+        for _ in 0..quantum {
             if merge_pc == Some(pc) {
                 let state = &mut self.ctas[cta].warps[warp];
                 state.groups.remove(group);
@@ -180,6 +171,7 @@ impl Cluster<'_> {
                     return Ok(());
                 }
                 Flow::Yield => {
+                    self.turns.yielded();
                     pc += 1;
                     break;
                 }
@@ -352,6 +344,7 @@ impl Cluster<'_> {
         }
         self.report.ctas += self.ctas.len() as u64;
         self.report.warp_instructions += self.steps;
+        self.report.order = self.report.order.wrapping_add(self.turns.fingerprint());
         Ok(())
     }
 

@@ -64,7 +64,7 @@ impl Original {
             dynamic_shared_bytes: self.shared_bytes,
             params: (self.params)(&device),
             options: LaunchOptions {
-                asynchrony,
+                schedule: asynchrony.into(),
                 threads: 1,
                 step_limit: STEP_LIMIT,
                 ..LaunchOptions::default()

@@ -6,6 +6,7 @@ use ptx_emulator::isa::{self, LoadEnvironment, LoadError, Module};
 use ptx_emulator::machine::report::AsyncRace;
 use ptx_emulator::machine::{
     Asynchrony, Device, DeviceProperties, FailureKind, Launch, LaunchFailure, LaunchOptions,
+    Schedule,
 };
 use ptx_emulator::tma::TensorMap;
 
@@ -62,7 +63,7 @@ impl Program {
             dynamic_shared_bytes: SMEM_BYTES,
             params: [out.to_le_bytes(), at.to_le_bytes()].concat(),
             options: LaunchOptions {
-                asynchrony: Asynchrony::Late,
+                schedule: Schedule::default(),
                 threads: 1,
                 step_limit: 1 << 20,
                 ..LaunchOptions::default()
@@ -112,7 +113,7 @@ impl Program {
         let untouched = [UNTOUCHED; 4];
         memory.fill(self.out, &untouched, OUT_WORDS as u64).unwrap();
         let mut launch = self.launch.clone();
-        launch.options.asynchrony = asynchrony;
+        launch.options.schedule.asynchrony = asynchrony;
         self.device.launch(&launch)?;
         let mut bytes = vec![0; 4 * OUT_WORDS];
         memory.read(self.out, &mut bytes).unwrap();

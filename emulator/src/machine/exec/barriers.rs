@@ -193,6 +193,9 @@ fn own(at: At, address: SharedAddress) -> Step<SharedAddress> {
     }
 }
 
+/// How often a `try_wait` for an incomplete phase gives up at once, where the schedule has that.
+const SPURIOUS_ONE_IN: u64 = 4;
+
 /// `test_wait` and `try_wait`. A `try_wait` whose lanes all wait for one phase of one barrier
 /// blocks until it completes; mixed ones return at once, as the instruction may.
 fn wait(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> Step<Flow> {
@@ -242,13 +245,22 @@ fn wait(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> Step<Flo
         same &= blocked == waits_for;
         cluster.ctas[at.cta].warps[at.warp].set(*predicate, lane, complete.into());
     }
+    // The time after which a `try_wait` gives up is up to the system: now and then, at once.
+    let gives_up = |cluster: &mut Cluster| {
+        let random = cluster.spurious.as_mut();
+        random.is_some_and(|random| random.one_in(SPURIOUS_ONE_IN))
+    };
     Ok(match blocked {
-        Some((offset, parity)) if same && *potentially_blocking => Flow::Block(Wait::Mbarrier {
-            offset,
-            parity,
-            lanes: active,
-            predicate: *predicate,
-        }),
-        _ => Flow::Next,
+        None if same => Flow::Next,
+        Some((offset, parity)) if same && *potentially_blocking && !gives_up(cluster) => {
+            Flow::Block(Wait::Mbarrier {
+                offset,
+                parity,
+                lanes: active,
+                predicate: *predicate,
+            })
+        }
+        // It is going to poll.
+        _ => Flow::Yield,
     })
 }

@@ -267,7 +267,7 @@ fn tma_loads_a_box_and_credits_it_whole() {
     for policy in POLICIES {
         program.device.memory.fill(program.out, &[7], 16).unwrap();
         let mut launch = program.launch.clone();
-        launch.options.asynchrony = policy;
+        launch.options.schedule.asynchrony = policy;
         let report = program
             .device
             .launch(&launch)

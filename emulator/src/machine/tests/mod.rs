@@ -84,7 +84,7 @@ fn program_with(directives: &str, body: &str) -> Program {
             dynamic_shared_bytes: 0,
             params: out.to_le_bytes().to_vec(),
             options: LaunchOptions {
-                asynchrony: Asynchrony::Late,
+                schedule: Schedule::default(),
                 threads: 1,
                 step_limit: 1 << 20,
                 ..LaunchOptions::default()
@@ -102,7 +102,7 @@ impl Program {
     }
 
     fn policy(mut self, asynchrony: Asynchrony) -> Self {
-        self.launch.options.asynchrony = asynchrony;
+        self.launch.options.schedule.asynchrony = asynchrony;
         self
     }
 
