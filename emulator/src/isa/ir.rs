@@ -325,6 +325,9 @@ pub enum Op {
     // ---- fifth-generation tensor core ------------------------------------------------------------------------------
     Tcgen05(Tcgen05Op),
 
+    // ---- tensor cores of warps and warpgroups ----------------------------------------------------------------------
+    Matrix(super::matrix::MatrixOp),
+
     // ---- the rest --------------------------------------------------------------------------------------------------
     SetMaxRegisters {
         registers: u32,

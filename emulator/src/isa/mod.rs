@@ -8,6 +8,7 @@ mod control_flow;
 mod decode;
 pub mod ir;
 mod load;
+pub mod matrix;
 pub mod windows;
 
 pub use decode::{load, load_tree};

@@ -10,6 +10,7 @@ pub mod fragment;
 pub mod layout;
 pub mod memory;
 pub mod mma;
+pub mod warp;
 
 pub use copy::{CopyError, TensorCopy};
 pub use descriptor::{DescriptorError, InstructionDescriptor, InstructionError, SmemDescriptor};

@@ -7,9 +7,11 @@
 mod bulk;
 mod collectives;
 mod fragments;
+mod matrix_load;
 mod mbarrier;
 mod mma;
 mod mma_operands;
+mod mma_sync;
 mod mutation;
 mod program;
 mod races;

@@ -104,6 +104,11 @@ impl Format {
         }
     }
 
+    /// Bits of the significand below its leading one.
+    pub const fn fraction_bits(self) -> u32 {
+        self.layout().mantissa_bits
+    }
+
     /// The NaN that arithmetic produces: all ones below the sign (PTX ISA §9.7.3 for `.f32`, §9.7.4 for `.f16` and
     /// `.bf16`); for `.f64` the quiet NaN that CUDA calls `CUDART_NAN`.
     pub const fn canonical_nan(self) -> u64 {

@@ -14,7 +14,7 @@ pub use bits::{BitsOp, PermuteMode};
 pub use compare::{BooleanOp, Comparison, FloatClass, Operator, SetResult};
 pub use convert::{Conversion, FloatOptions};
 pub use float::{FloatFunction, FloatOp};
-pub use format::{Format, Rounding};
+pub use format::{Finite, Format, Rounding, Value};
 pub use integer::{CarryOp, IntType, IntegerOp};
 
 use super::ir::{Dst, LANES, Src};

@@ -9,6 +9,7 @@ mod control;
 mod conversion;
 mod copies;
 mod functions;
+mod matrix;
 mod mbarrier;
 mod memory;
 mod modifiers;
@@ -198,6 +199,9 @@ impl<'a> Decoder<'a> {
             "mbarrier" => self.mbarrier(m, operands)?,
             "cp" => self.copy(m, operands)?,
             "tcgen05" => self.tcgen05(m, operands)?,
+            "ldmatrix" | "stmatrix" | "movmatrix" | "mma" | "wgmma" => {
+                self.matrix(&instruction.opcode, m, operands)?;
+            }
             "cvt" => self.conversion(m, operands)?,
             opcode => self.arithmetic(opcode, m, operands)?,
         }

@@ -3,9 +3,11 @@
 mod barriers;
 mod collective;
 mod copies;
+mod matrix;
 mod memory;
 mod special;
 mod tensor;
+mod warpgroup;
 
 use super::cluster::{At, Cluster};
 use super::report::{FailureKind, Step};
@@ -131,6 +133,7 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
             return Err(unsupported("cp.async groups"));
         }
 
+        Op::Matrix(op) => return matrix::execute(cluster, at, op, active),
         Op::Tcgen05(op) => return tensor::execute(cluster, at, op, active),
 
         Op::SetMaxRegisters { registers, .. } => {

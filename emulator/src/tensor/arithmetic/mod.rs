@@ -8,12 +8,14 @@
 //! `sf-tensor/tcgen05` (`tcgen05_model/MODEL.md`, section 5), made on a B200. [`dot64_reference`] states it, and the
 //! tests include that repository's result words. [`multiply_tile`] computes the same bits faster.
 
+mod dot;
 mod formats;
 mod pack;
 mod reference;
 mod tile;
 mod window;
 
+pub use dot::{DotResult, DotRule, DotVector, dot};
 pub use formats::{CANONICAL_NAN, GROUP_ELEMENTS, GROUPS, K, ROW_BYTES};
 pub use pack::ScaledRow;
 pub use reference::dot64_reference;

@@ -83,7 +83,7 @@ fn element(row: &[u8; ROW_BYTES], k: usize) -> Decoded {
 }
 
 /// `value` · 2^`unit` in units of 2^`quantum`, fractions dropped.
-fn truncate(value: i64, unit: i32, quantum: i32) -> i128 {
+pub(super) fn truncate(value: i64, unit: i32, quantum: i32) -> i128 {
     let shift = quantum - unit;
     let magnitude = u128::from(value.unsigned_abs());
     let truncated = if shift > 0 {
@@ -96,7 +96,7 @@ fn truncate(value: i64, unit: i32, quantum: i32) -> i128 {
 }
 
 /// The f32 next to `units` · 2^`quantum` toward zero. Beyond the largest f32 lies infinity; zero is positive.
-fn f32_toward_zero(units: i128, quantum: i32) -> u32 {
+pub(super) fn f32_toward_zero(units: i128, quantum: i32) -> u32 {
     let sign = if units < 0 { 1 << 31 } else { 0 };
     let magnitude = units.unsigned_abs();
     if magnitude == 0 {

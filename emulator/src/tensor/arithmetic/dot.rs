@@ -1,0 +1,203 @@
+//! Dot products of `wgmma`, `mma.sync` and the unscaled kinds of `tcgen05.mma`.
+//!
+//! D = C + Σₖ aₖ·bₖ is formed in a window, like a fixed-point number: with `top` the largest exponent among C and the
+//! products, every term is truncated toward zero at 2^(`top` - F), the terms are added exactly, and only the total is
+//! rounded to D's format. An exponent is the one that the encodings name: subnormals have the least normal number's,
+//! and a product of significands in [1, 4) is not normalised.
+//!
+//! NVIDIA documents none of this. The rule and the values of F are those of the MMA-Sim project (microsoft/MMA-Sim,
+//! arXiv 2511.10909), measured on the devices; what it says of Hopper is checked against an H200 by the golden results
+//! in `tests/golden`.
+
+use super::formats::{CANONICAL_NAN, F32_INFINITY};
+use super::reference::{f32_toward_zero, truncate};
+use crate::isa::alu::{Finite, Format, Rounding, Value};
+
+/// How one instruction sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DotRule {
+    /// F: bits of the window below the largest term's exponent.
+    pub fraction_bits: i32,
+    pub result: DotResult,
+}
+
+/// The format of C and D, and the rounding to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DotResult {
+    /// Toward zero.
+    F32,
+    /// An f32 of which only the 13 upper fraction bits are kept, toward zero; C may have them all.
+    F32Short,
+    /// To nearest even.
+    F16,
+}
+
+impl DotRule {
+    /// `wgmma` and `mma.sync` on Hopper and Blackwell, and `tcgen05.mma`, except for what [`DotRule::SHORT`] says.
+    pub const fn wide(result: DotResult) -> DotRule {
+        DotRule {
+            fraction_bits: 25,
+            result,
+        }
+    }
+
+    /// `wgmma` of 8-bit elements.
+    pub const fn short(result: DotResult) -> DotRule {
+        let result = match result {
+            DotResult::F32 => DotResult::F32Short,
+            other => other,
+        };
+        DotRule {
+            fraction_bits: 13,
+            result,
+        }
+    }
+}
+
+/// Exponents that stand for no number. A zero's is below all others and stays so in a product.
+const ZERO: i32 = -(1 << 12);
+const INFINITE: i32 = 1 << 16;
+const NAN: i32 = 1 << 20;
+
+/// One element: ±`significand` · 2^(`exponent` - the format's fraction bits).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Element {
+    significand: i32,
+    exponent: i32,
+}
+
+impl Element {
+    pub fn decode(format: Format, code: u32) -> Element {
+        match format.decode(code.into()) {
+            Value::Nan => Element {
+                significand: 1,
+                exponent: NAN,
+            },
+            Value::Infinity { negative } => Element {
+                significand: if negative { -1 } else { 1 },
+                exponent: INFINITE,
+            },
+            Value::Finite(Finite { mantissa: 0, .. }) => Element {
+                significand: 0,
+                exponent: ZERO,
+            },
+            Value::Finite(Finite {
+                negative,
+                mantissa,
+                exponent,
+            }) => Element {
+                significand: if negative {
+                    -(mantissa as i32)
+                } else {
+                    mantissa as i32
+                },
+                exponent: exponent + format.fraction_bits() as i32,
+            },
+        }
+    }
+}
+
+/// A row of A or a column of B, decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DotVector {
+    elements: Vec<Element>,
+    /// Whether infinities or NaNs are among them.
+    has_specials: bool,
+    fraction_bits: i32,
+}
+
+impl DotVector {
+    /// Of element codes, each in the low bits of its word; `negate` flips every sign.
+    pub fn new(format: Format, codes: impl IntoIterator<Item = u32>, negate: bool) -> DotVector {
+        let sign = if negate { -1 } else { 1 };
+        let elements: Vec<Element> = codes
+            .into_iter()
+            .map(|code| {
+                let element = Element::decode(format, code);
+                Element {
+                    significand: element.significand * sign,
+                    ..element
+                }
+            })
+            .collect();
+        DotVector {
+            has_specials: elements.iter().any(|element| element.exponent >= INFINITE),
+            elements,
+            fraction_bits: format.fraction_bits() as i32,
+        }
+    }
+}
+
+/// `c` + Σ a·b, bit for bit as the tensor core computes it. `c` and the result are codes of the rule's format.
+pub fn dot(rule: DotRule, a: &DotVector, b: &DotVector, c: u32) -> u32 {
+    let c_format = match rule.result {
+        DotResult::F16 => Format::F16,
+        DotResult::F32 | DotResult::F32Short => Format::F32,
+    };
+    let c = Element::decode(c_format, c);
+    if a.has_specials || b.has_specials || c.exponent >= INFINITE {
+        return special(rule, a, b, c);
+    }
+    let pairs = || a.elements.iter().zip(&b.elements);
+    let top = pairs().fold(c.exponent, |top, (a, b)| top.max(a.exponent + b.exponent));
+    // A product is an integer of units 2^(exponent - fraction); aligned to `top` it gains the bits of the window that it
+    // does not have itself, and loses one for each binade that it lies below.
+    let fraction = a.fraction_bits + b.fraction_bits;
+    let products: i64 = pairs()
+        .map(|(a, b)| {
+            let product = i64::from(a.significand * b.significand);
+            let down =
+                (top - a.exponent - b.exponent).min(62) + (fraction - rule.fraction_bits).max(0);
+            let up = (rule.fraction_bits - fraction).max(0);
+            let magnitude = product.unsigned_abs() << up >> down.min(63);
+            magnitude as i64 * product.signum()
+        })
+        .sum();
+    let quantum = top - rule.fraction_bits;
+    let c_unit = c.exponent - c_format.fraction_bits() as i32;
+    let units = i128::from(products) + truncate(c.significand.into(), c_unit, quantum);
+    match rule.result {
+        DotResult::F32 => f32_toward_zero(units, quantum),
+        DotResult::F32Short => f32_toward_zero(units, quantum) & !((1 << 10) - 1),
+        DotResult::F16 => {
+            let value = Value::Finite(Finite {
+                negative: units < 0,
+                mantissa: units.unsigned_abs(),
+                exponent: quantum,
+            });
+            Format::F16.encode(value, Rounding::NearestEven, false) as u32
+        }
+    }
+}
+
+/// Sums with infinities and NaNs follow IEEE 754; every NaN is the canonical one.
+#[cold]
+fn special(rule: DotRule, a: &DotVector, b: &DotVector, c: Element) -> u32 {
+    let (infinity, nan, sign) = match rule.result {
+        DotResult::F16 => (0x7c00, 0x7fff, 1 << 15),
+        DotResult::F32 | DotResult::F32Short => (F32_INFINITY, CANONICAL_NAN, 1 << 31),
+    };
+    let products = a.elements.iter().zip(&b.elements).map(|(a, b)| Element {
+        significand: (a.significand * b.significand).signum(),
+        exponent: match (a.exponent, b.exponent) {
+            (NAN, _) | (_, NAN) | (INFINITE, ZERO) | (ZERO, INFINITE) => NAN,
+            (INFINITE, _) | (_, INFINITE) => INFINITE,
+            _ => ZERO,
+        },
+    });
+    let mut positive = false;
+    let mut negative = false;
+    for term in products.chain([c]) {
+        match term.exponent {
+            NAN => return nan,
+            INFINITE if term.significand > 0 => positive = true,
+            INFINITE => negative = true,
+            _ => {}
+        }
+    }
+    match (positive, negative) {
+        (true, true) => nan,
+        (true, false) => infinity,
+        _ => sign | infinity,
+    }
+}
