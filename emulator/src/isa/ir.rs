@@ -297,13 +297,8 @@ pub enum Op {
     // ---- asynchronous copies ---------------------------------------------------------------------------------------
     /// `cp.async.bulk.tensor` global → shared.
     TmaLoad(TmaLoad),
-    /// `cp.async.bulk.tensor` shared → global, bulk group completion.
-    TmaStore {
-        map: Address,
-        coordinates: Vec<Src>,
-        source: Src,
-        reduction: Option<AtomicOp>,
-    },
+    /// `cp.async.bulk.tensor` and `cp.reduce.async.bulk.tensor` shared → global, bulk group completion.
+    TmaStore(TmaStore),
     /// `cp.async.bulk`, one-dimensional.
     BulkCopy(BulkCopy),
     BulkCommitGroup,
@@ -515,6 +510,18 @@ pub struct TmaLoad {
     pub multicast: Option<Src>,
     /// `.cta_group::N`
     pub cta_group: Option<u8>,
+}
+
+#[derive(Clone, Debug)]
+pub struct TmaStore {
+    /// Generic address of the 128-byte tensor map.
+    pub map: Address,
+    /// Innermost first, one per dimension.
+    pub coordinates: Vec<Src>,
+    /// Shared address of the tile, in the CTA's own memory.
+    pub source: Address,
+    /// What is done to each element; `None` overwrites it.
+    pub reduction: Option<AtomicOp>,
 }
 
 #[derive(Clone, Debug)]

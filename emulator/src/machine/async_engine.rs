@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::random::SplitMix64;
 use super::report::{AsyncRace, SourceLine};
+use super::store::{StoreRead, StoreWrite};
 use super::{Asynchrony, Mode};
 use crate::isa::ir::Kernel;
 use crate::tensor::{BlockScaledMma, TensorCopy};
@@ -40,16 +41,17 @@ pub struct SharedAddress {
 pub enum Memory {
     Shared,
     Tensor,
+    Global,
 }
 
-/// Bytes of shared memory, or a rectangle of tensor memory.
+/// Bytes of shared or global memory, or a rectangle of tensor memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
     memory: Memory,
     cta: u32,
     /// Bytes, or columns.
-    start: u32,
-    end: u32,
+    start: u64,
+    end: u64,
     /// One bit per half (16 lanes) of a warp's partition of tensor memory.
     partitions: u8,
 }
@@ -62,6 +64,16 @@ impl Region {
         Self {
             memory: Memory::Shared,
             cta,
+            start: bytes.start.into(),
+            end: bytes.end.into(),
+            partitions: ALL_PARTITIONS,
+        }
+    }
+
+    pub fn global(bytes: Range<u64>) -> Self {
+        Self {
+            memory: Memory::Global,
+            cta: 0,
             start: bytes.start,
             end: bytes.end,
             partitions: ALL_PARTITIONS,
@@ -72,13 +84,13 @@ impl Region {
         Self {
             memory: Memory::Tensor,
             cta,
-            start: columns.start,
-            end: columns.end,
+            start: columns.start.into(),
+            end: columns.end.into(),
             partitions,
         }
     }
 
-    fn overlap(&self, other: &Region) -> Option<Range<u32>> {
+    fn overlap(&self, other: &Region) -> Option<Range<u64>> {
         let apart = self.memory != other.memory
             || self.cta != other.cta
             || self.partitions & other.partitions == 0;
@@ -87,11 +99,51 @@ impl Region {
     }
 }
 
+/// What an access does to its region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Write,
+    /// An atomic update of each element, which other such updates may meet.
+    Atomic,
+}
+
+impl Access {
+    fn conflicts(self, other: Access) -> bool {
+        self != other || self == Self::Write
+    }
+
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Read => "reads",
+            Self::Write => "writes",
+            Self::Atomic => "updates",
+        }
+    }
+}
+
 /// What an operation reads and writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     pub reads: Vec<Region>,
     pub writes: Vec<Region>,
+    /// Updated atomically.
+    pub updates: Vec<Region>,
+}
+
+impl Footprint {
+    fn accesses(&self) -> impl Iterator<Item = (&Region, Access)> {
+        let with = |access| move |region| (region, access);
+        let writes = self.writes.iter().map(with(Access::Write));
+        let updates = self.updates.iter().map(with(Access::Atomic));
+        let reads = self.reads.iter().map(with(Access::Read));
+        writes.chain(updates).chain(reads)
+    }
+
+    fn writes_global(&self) -> bool {
+        let mut written = self.writes.iter().chain(&self.updates);
+        written.any(|region| region.memory == Memory::Global)
+    }
 }
 
 /// What an operation does when it completes.
@@ -110,13 +162,9 @@ pub enum Work {
         bytes: u32,
         barrier: SharedAddress,
     },
-    /// Shared to global; `group` is the thread's bulk group, once committed.
-    BulkStore {
-        source: SharedAddress,
-        destination: u64,
-        bytes: u32,
-        group: Option<u32>,
-    },
+    /// The two steps of a store or reduction from shared to global memory.
+    StoreRead(StoreRead),
+    StoreWrite(StoreWrite),
     TensorCopy(TensorCopy),
     Mma(BlockScaledMma),
     Commit {
@@ -132,7 +180,8 @@ impl Work {
         match self {
             Self::TmaLoad { .. } => "TMA load",
             Self::BulkLoad { .. } => "bulk load",
-            Self::BulkStore { .. } => "bulk store",
+            Self::StoreRead(store) => store.name,
+            Self::StoreWrite(store) => store.name,
             Self::TensorCopy(_) => "tcgen05.cp",
             Self::Mma(_) => "tcgen05.mma",
             Self::Commit { .. } => "tcgen05.commit",
@@ -143,9 +192,8 @@ impl Work {
 
     fn queue(&self) -> Queue {
         match self {
-            Self::TmaLoad { .. } | Self::BulkLoad { .. } | Self::BulkStore { .. } => {
-                Queue::Unordered
-            }
+            Self::TmaLoad { .. } | Self::BulkLoad { .. } | Self::StoreRead(_) => Queue::Unordered,
+            Self::StoreWrite(_) => Queue::Writes,
             Self::TensorCopy(_) | Self::Mma(_) | Self::Commit { .. } => Queue::TensorPipe,
             Self::TensorLoad | Self::TensorStore => Queue::Warp,
         }
@@ -156,6 +204,8 @@ impl Work {
 enum Queue {
     /// Completes in any order.
     Unordered,
+    /// Completes in any order, each once its source has been read.
+    Writes,
     /// Completes in issue order within its CTA.
     TensorPipe,
     /// Completes when its warp waits.
@@ -177,6 +227,9 @@ pub struct Engine {
     checks_order: bool,
     policy: Asynchrony,
     random: SplitMix64,
+    tickets: u64,
+    /// Operations in flight that write global memory.
+    global_writes: usize,
 }
 
 impl Engine {
@@ -186,6 +239,8 @@ impl Engine {
             checks_order: true,
             policy: Asynchrony::Late,
             random: SplitMix64::new(0, 0),
+            tickets: 0,
+            global_writes: 0,
         }
     }
 
@@ -193,6 +248,7 @@ impl Engine {
     pub fn reset(&mut self, mode: Mode, policy: Asynchrony, stream: u64) {
         self.operations.clear();
         self.checks_order = mode.checks_order();
+        self.global_writes = 0;
         self.policy = policy;
         if let Asynchrony::Random { seed } | Asynchrony::Chunked { seed } = policy {
             self.random = SplitMix64::new(seed, stream);
@@ -206,13 +262,10 @@ impl Engine {
     /// Puts an operation in flight, unless it conflicts with one that is.
     pub fn issue(&mut self, kernel: &Kernel, operation: Operation) -> Result<(), Box<AsyncRace>> {
         let pipe = (operation.work.queue() == Queue::TensorPipe).then_some(operation.issuer.cta);
-        let Footprint { reads, writes } = &operation.footprint;
-        for region in writes {
-            self.check(kernel, region, true, pipe)?;
+        for (region, access) in operation.footprint.accesses() {
+            self.check(kernel, region, access, pipe)?;
         }
-        for region in reads {
-            self.check(kernel, region, false, pipe)?;
-        }
+        self.global_writes += usize::from(operation.footprint.writes_global());
         self.operations.push(operation);
         Ok(())
     }
@@ -223,7 +276,7 @@ impl Engine {
         &self,
         kernel: &Kernel,
         region: &Region,
-        writes: bool,
+        access: Access,
         pipe: Option<u32>,
     ) -> Result<(), Box<AsyncRace>> {
         if !self.checks_order {
@@ -233,28 +286,20 @@ impl Engine {
             if pipe == Some(operation.issuer.cta) && operation.work.queue() == Queue::TensorPipe {
                 continue;
             }
-            let Footprint {
-                reads: theirs_read,
-                writes: theirs_written,
-            } = &operation.footprint;
-            let written = theirs_written
-                .iter()
-                .find_map(|other| region.overlap(other).map(|overlap| (overlap, "writes")));
-            let read = || {
-                theirs_read
-                    .iter()
-                    .filter(|_| writes)
-                    .find_map(|other| region.overlap(other).map(|overlap| (overlap, "reads")))
-            };
-            if let Some((overlap, in_flight)) = written.or_else(read) {
+            let conflict = operation.footprint.accesses().find_map(|(other, theirs)| {
+                let overlap = region.overlap(other)?;
+                access.conflicts(theirs).then_some((overlap, theirs))
+            });
+            if let Some((overlap, theirs)) = conflict {
                 return Err(Box::new(AsyncRace {
                     space: match region.memory {
                         Memory::Shared => "bytes of shared memory",
                         Memory::Tensor => "columns of tensor memory",
+                        Memory::Global => "bytes of global memory",
                     },
                     overlap,
-                    now: if writes { "writes" } else { "reads" },
-                    in_flight,
+                    now: access.verb(),
+                    in_flight: theirs.verb(),
                     operation: operation.work.name(),
                     issued_by_warp: operation.issuer.warp,
                     issued_at: SourceLine::of(kernel, operation.issuer.line),
@@ -276,6 +321,8 @@ impl Engine {
         };
         match (operation.work.queue(), &operation.work) {
             (Queue::Unordered, _) => true,
+            (_, Work::StoreWrite(store)) => store.data.is_some(),
+            (Queue::Writes, _) => false,
             (Queue::Warp, _) => false,
             (Queue::TensorPipe, Work::Commit { .. }) => {
                 !before().any(|other| other.issuer.same_thread(&operation.issuer))
@@ -300,11 +347,23 @@ impl Engine {
             }
             Asynchrony::Late => self.latest(),
         }?;
-        Some(self.operations.remove(index))
+        Some(self.remove(index))
+    }
+
+    fn remove(&mut self, index: usize) -> Operation {
+        let operation = self.operations.remove(index);
+        self.global_writes -= usize::from(operation.footprint.writes_global());
+        operation
+    }
+
+    /// Whether anything in flight writes global memory.
+    pub fn writes_global(&self) -> bool {
+        self.checks_order && self.global_writes != 0
     }
 
     /// Commits that overtake their pipe come first, as early releases; then copies, the youngest first, as they are
-    /// unordered; the tensor pipe last, so that its operands stay in use for as long as possible.
+    /// unordered; then the tensor pipe, so that its operands stay in use for as long as possible. What stores write
+    /// comes last: they are complete for `wait_group.read` before.
     fn latest(&self) -> Option<usize> {
         let eligible = |queue: Queue| {
             (0..self.operations.len())
@@ -323,11 +382,12 @@ impl Engine {
                     .map(|i| self.oldest_store(i))
             })
             .or_else(|| eligible(Queue::TensorPipe).next())
+            .or_else(|| eligible(Queue::Writes).next())
     }
 
     /// A store's thread waits for all but its last groups, so those stay in flight for longest if the oldest goes first.
     fn oldest_store(&self, index: usize) -> usize {
-        let is_store = |operation: &Operation| matches!(operation.work, Work::BulkStore { .. });
+        let is_store = |operation: &Operation| matches!(operation.work, Work::StoreRead(_));
         let last = &self.operations[index];
         if !is_store(last) {
             return index;
@@ -368,34 +428,64 @@ impl Engine {
             .retain(|operation| operation.work.queue() != Queue::Warp);
     }
 
+    /// A number for the two steps of one store.
+    pub fn new_ticket(&mut self) -> u64 {
+        self.tickets += 1;
+        self.tickets
+    }
+
+    /// Hands what the first step of a store read to its second.
+    pub fn deposit(&mut self, ticket: u64, read: Vec<u8>) {
+        for operation in &mut self.operations {
+            if let Work::StoreWrite(StoreWrite {
+                ticket: other,
+                data: data @ None,
+                ..
+            }) = &mut operation.work
+                && *other == ticket
+            {
+                *data = Some(read);
+                return;
+            }
+        }
+    }
+
+    /// The next write of a store that nothing but its own latency holds up.
+    pub fn take_write(&mut self) -> Option<Operation> {
+        let ready = |operation: &Operation| {
+            matches!(
+                operation.work,
+                Work::StoreWrite(StoreWrite { data: Some(_), .. })
+            )
+        };
+        let index = self.operations.iter().position(ready)?;
+        Some(self.remove(index))
+    }
+
     /// `cp.async.bulk.commit_group` of one thread.
     pub fn commit_bulk_group(&mut self, thread: Issuer, number: u32) {
         for operation in &mut self.operations {
-            if let Work::BulkStore { group, .. } = &mut operation.work
-                && group.is_none()
-                && operation.issuer.same_thread(&thread)
-            {
+            let group = match &mut operation.work {
+                Work::StoreRead(StoreRead { group, .. })
+                | Work::StoreWrite(StoreWrite { group, .. }) => group,
+                _ => continue,
+            };
+            if group.is_none() && operation.issuer.same_thread(&thread) {
                 *group = Some(number);
             }
         }
     }
 
-    /// The thread's bulk groups below `number` that have not completed.
-    pub fn pending_bulk_groups(&self, thread: Issuer, number: u32) -> u32 {
-        let mut last = None;
-        let mut pending = 0;
-        for operation in &self.operations {
-            if let Work::BulkStore {
-                group: Some(group), ..
-            } = operation.work
-                && group < number
-                && operation.issuer.same_thread(&thread)
-                && last != Some(group)
-            {
-                last = Some(group);
-                pending += 1;
-            }
-        }
-        pending
+    /// Whether all the thread's bulk groups below `number` are complete; with `read`, whether their sources were read
+    /// (PTX ISA §9.7.9.27.2.2).
+    pub fn bulk_groups_complete(&self, thread: Issuer, number: u32, read: bool) -> bool {
+        !self.operations.iter().any(|operation| {
+            let group = match &operation.work {
+                Work::StoreRead(store) => store.group,
+                Work::StoreWrite(store) if !read => store.group,
+                _ => None,
+            };
+            group.is_some_and(|group| group < number) && operation.issuer.same_thread(&thread)
+        })
     }
 }

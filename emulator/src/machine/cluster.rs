@@ -4,7 +4,9 @@
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
-use super::async_engine::{Engine, Footprint, Issuer, Operation, Region, SharedAddress, Work};
+use super::async_engine::{
+    Access, Engine, Footprint, Issuer, Operation, Region, SharedAddress, Work,
+};
 use super::barrier::{NamedBarriers, Reduction};
 use super::cluster_barrier;
 use super::global::GlobalView;
@@ -225,9 +227,27 @@ impl<'l> Cluster<'l> {
     }
 
     pub fn check_race(&self, region: &Region, writes: bool) -> Step<()> {
+        let access = match writes {
+            true => Access::Write,
+            false => Access::Read,
+        };
+        self.check_access(region, access)
+    }
+
+    fn check_access(&self, region: &Region, access: Access) -> Step<()> {
         self.engine
-            .check(self.context.kernel, region, writes, None)
+            .check(self.context.kernel, region, access, None)
             .map_err(FailureKind::AsyncRace)
+    }
+
+    /// Checks an ordinary access to global memory against operations of this cluster in flight.
+    #[inline]
+    pub fn check_global(&self, address: u64, bytes: u32, access: Access) -> Step<()> {
+        if !self.engine.writes_global() {
+            return Ok(());
+        }
+        let bytes = address..address.saturating_add(bytes.into());
+        self.check_access(&Region::global(bytes), access)
     }
 
     /// Puts an operation in flight.
@@ -366,18 +386,17 @@ impl<'l> Cluster<'l> {
                 self.report.tma_bytes += u64::from(bytes);
                 self.complete_tx(barrier, bytes)
             }
-            Work::BulkStore {
-                source,
-                destination,
-                bytes,
-                ..
-            } => {
-                let window = self.ctas[source.cta as usize].shared.window();
-                let range = byte_range(source.offset, bytes);
-                self.global.write(destination, &window[range])?;
-                self.report.tma_bytes += u64::from(bytes);
-                self.ctas[issuer.cta as usize].warps[issuer.warp as usize]
-                    .retry(|wait| matches!(wait, Wait::BulkGroup { .. }));
+            Work::StoreRead(store) => {
+                let window = self.ctas[store.source.cta as usize].shared.window();
+                let data = store.target.read(store.source.offset, window);
+                self.engine.deposit(store.ticket, data);
+                self.retry_bulk_waits(issuer);
+                Ok(())
+            }
+            Work::StoreWrite(store) => {
+                store.execute(&self.global)?;
+                self.report.tma_bytes += u64::from(store.target.bytes());
+                self.retry_bulk_waits(issuer);
                 Ok(())
             }
             Work::TensorCopy(copy) => {
@@ -396,6 +415,11 @@ impl<'l> Cluster<'l> {
             }
             Work::TensorLoad | Work::TensorStore => Ok(()),
         }
+    }
+
+    fn retry_bulk_waits(&mut self, issuer: Issuer) {
+        self.ctas[issuer.cta as usize].warps[issuer.warp as usize]
+            .retry(|wait| matches!(wait, Wait::BulkGroup { .. }));
     }
 
     fn complete_tx(&mut self, barrier: SharedAddress, bytes: u32) -> Step<()> {

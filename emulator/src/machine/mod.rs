@@ -1,6 +1,7 @@
 //! The machine: memories, warps, the scheduler and the asynchronous engines of one device.
 
 mod async_engine;
+mod atomics;
 mod barrier;
 mod cluster;
 mod cluster_barrier;
@@ -15,6 +16,7 @@ pub mod report;
 pub mod schedule;
 mod scheduler;
 mod shared;
+mod store;
 mod tensor_unit;
 #[cfg(test)]
 mod tests;

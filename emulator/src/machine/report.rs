@@ -343,8 +343,8 @@ pub enum ClusterBarrierMisuse {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsyncRace {
     pub space: &'static str,
-    /// The bytes of shared memory, or the columns of tensor memory, that both touch.
-    pub overlap: Range<u32>,
+    /// The bytes of shared or global memory, or the columns of tensor memory, that both touch.
+    pub overlap: Range<u64>,
     /// "reads" or "writes"
     pub now: &'static str,
     pub in_flight: &'static str,

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::async_engine::Operation;
 use super::cluster::{At, Cluster, LateFailure};
 use super::exec::{self, Flow};
 use super::report::{
@@ -43,7 +44,7 @@ impl Cluster<'_> {
                 while let Some(operation) = self.engine.take_spontaneous() {
                     self.complete(operation).map_err(|e| self.late(e))?;
                 }
-                while self.engine.operations().len() > MOST_IN_FLIGHT && self.complete_one()? {}
+                while self.engine.operations().len() > MOST_IN_FLIGHT && self.make_room()? {}
                 if self.steps - last_completion >= PATIENCE {
                     last_completion = self.steps;
                     self.complete_one()?;
@@ -66,7 +67,18 @@ impl Cluster<'_> {
 
     /// Lets one operation take effect; `false` where none can.
     fn complete_one(&mut self) -> Result<bool, LaunchFailure> {
-        match self.engine.take_forced() {
+        let operation = self.engine.take_forced();
+        self.complete_taken(operation)
+    }
+
+    /// [`complete_one`](Self::complete_one), writes of stores first, as they hold what they write.
+    fn make_room(&mut self) -> Result<bool, LaunchFailure> {
+        let write = self.engine.take_write();
+        Ok(self.complete_taken(write)? || self.complete_one()?)
+    }
+
+    fn complete_taken(&mut self, operation: Option<Operation>) -> Result<bool, LaunchFailure> {
+        match operation {
             None => Ok(false),
             Some(operation) => {
                 self.complete(operation).map_err(|e| self.late(e))?;
@@ -325,6 +337,10 @@ impl Cluster<'_> {
     fn finish(&mut self) -> Result<(), LaunchFailure> {
         let kernel = self.context.kernel;
         self.engine.retire_exited();
+        // A grid is complete only when its writes are; its shared memory must not be needed any more.
+        while let Some(operation) = self.engine.take_write() {
+            self.complete(operation).map_err(|e| self.late(e))?;
+        }
         if !self.engine.operations().is_empty() {
             let operations = self.in_flight().iter().map(InFlight::to_string).collect();
             let kind = FailureKind::OutstandingAtExit { operations };

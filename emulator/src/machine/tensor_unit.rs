@@ -34,6 +34,7 @@ pub fn copy(
     let footprint = Footprint {
         reads: vec![operand(cta, index, copy.shared_footprint())?],
         writes: vec![Region::tensor(index, copy.columns(), ALL_PARTITIONS)],
+        ..Footprint::default()
     };
     Ok((Work::TensorCopy(copy), footprint))
 }

@@ -7,8 +7,8 @@ use thiserror::Error;
 use super::swizzle::Swizzle;
 use super::tensor_map::{DataType, MAX_RANK, OutOfBoundsFill, TensorMap};
 
-/// Alignment of a tile's destination in shared memory. A smaller one silently corrupts on hardware.
-pub const DESTINATION_ALIGNMENT: u32 = 128;
+/// Alignment of a tile in shared memory. A smaller one silently corrupts on hardware.
+pub const TILE_ALIGNMENT: u32 = 128;
 
 /// Elements of one copy unit of the 4-bit types.
 const SUB_BYTE_UNIT: i32 = 16;
@@ -34,13 +34,13 @@ pub struct GlobalReadError {
     pub reason: String,
 }
 
-/// Why a tensor load cannot run.
+/// Why a tensor copy cannot run.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TmaFault {
     #[error("the tensor map has rank {rank}, the instruction {found} coordinates")]
     Coordinates { rank: usize, found: usize },
-    #[error("tile destination {destination:#x} in shared memory must be aligned to 128 bytes")]
-    Destination { destination: u32 },
+    #[error("the tile at {offset:#x} in shared memory must be aligned to 128 bytes")]
+    Alignment { offset: u32 },
     #[error("the tile needs shared memory {start:#x}..{end:#x}; the CTA has {available:#x} bytes")]
     SharedBounds {
         start: u64,
@@ -57,11 +57,11 @@ pub enum TmaFault {
         span: u32,
     },
     #[error(
-        "loads of {data_type:?} are not emulated: the content of the gaps that they leave in shared memory is undefined"
+        "copies of {data_type:?} are not emulated: the content of the gaps that they leave in shared memory is undefined"
     )]
     GappedType { data_type: DataType },
     #[error(
-        "coordinate {coordinate} in dimension 0 of a packed 4-bit tensor: loads that do not start at a multiple of 16 \
+        "coordinate {coordinate} in dimension 0 of a packed 4-bit tensor: copies that do not start at a multiple of 16 \
          elements are not emulated"
     )]
     SubByteCoordinate { coordinate: i32 },
@@ -89,31 +89,22 @@ pub fn load_tile(
     shared: &mut [u8],
 ) -> Result<u32, TmaFault> {
     check(map, coordinates, destination, shared.len())?;
-    let tile = map.tile_dims();
-    let row_bytes = map.row_bytes() as usize;
-    let columns = in_bounds_bytes(map, coordinates[0]);
     let mut row = [0; MAX_ROW_BYTES];
-    let row = &mut row[..row_bytes];
-    let mut at = destination;
-    for i4 in 0..tile[4] {
-        for i3 in 0..tile[3] {
-            for i2 in 0..tile[2] {
-                for i1 in 0..tile[1] {
-                    let address = row_address(map, coordinates, [i1, i2, i3, i4]);
-                    fetch_row(map, address, columns.clone(), global, row)?;
-                    place_row(map.swizzle(), at, row, shared);
-                    at += row_bytes as u32;
-                }
-            }
-        }
+    let row = &mut row[..map.row_bytes() as usize];
+    let columns = in_bounds_bytes(map, coordinates[0]);
+    for (index, address) in rows(map, coordinates).enumerate() {
+        fetch_row(map, address, columns.clone(), global, row)?;
+        let at = destination + (index * row.len()) as u32;
+        place_row(map.swizzle(), at, row, shared);
     }
     Ok(map.tile_bytes())
 }
 
-fn check(
+/// What every tensor copy has to satisfy, whichever way it goes. `at` is the tile's offset in shared memory.
+pub(super) fn check(
     map: &TensorMap,
     coordinates: &[i32],
-    destination: u32,
+    at: u32,
     available: usize,
 ) -> Result<(), TmaFault> {
     if coordinates.len() != map.rank() {
@@ -122,10 +113,10 @@ fn check(
             found: coordinates.len(),
         });
     }
-    if !destination.is_multiple_of(DESTINATION_ALIGNMENT) {
-        return Err(TmaFault::Destination { destination });
+    if !at.is_multiple_of(TILE_ALIGNMENT) {
+        return Err(TmaFault::Alignment { offset: at });
     }
-    let start = u64::from(destination);
+    let start = u64::from(at);
     let end = start + u64::from(map.tile_bytes());
     if end > available as u64 {
         return Err(TmaFault::SharedBounds {
@@ -158,7 +149,7 @@ fn check(
 }
 
 /// The bytes of a row of the tile that lie inside the tensor in dimension 0.
-fn in_bounds_bytes(map: &TensorMap, coordinate: i32) -> Range<usize> {
+pub(super) fn in_bounds_bytes(map: &TensorMap, coordinate: i32) -> Range<usize> {
     let bits = i64::from(map.data_type().shared_bits());
     let row_bytes = i64::from(map.row_bytes());
     let start = i64::from(coordinate) * bits / 8;
@@ -168,8 +159,18 @@ fn in_bounds_bytes(map: &TensorMap, coordinate: i32) -> Range<usize> {
     first as usize..last as usize
 }
 
-/// Global address of element `coordinates[0]` of the row at tile indices `outer` (dimensions 1 to 4), or `None` outside
-/// the tensor. With a negative `coordinates[0]` it lies before the row's first byte.
+/// The rows (dimension 0) of the tile in the order of its dense layout: the global address of the row's first element,
+/// or `None` outside the tensor. With a negative `coordinates[0]` the address lies before the row's first byte.
+pub(super) fn rows<'a>(
+    map: &'a TensorMap,
+    coordinates: &'a [i32],
+) -> impl Iterator<Item = Option<u64>> + use<'a> {
+    let [_, n1, n2, n3, n4] = map.tile_dims();
+    let outer = move |i: u32| [i % n1, i / n1 % n2, i / n1 / n2 % n3, i / n1 / n2 / n3];
+    (0..n1 * n2 * n3 * n4).map(move |row| row_address(map, coordinates, outer(row)))
+}
+
+/// Global address of element `coordinates[0]` of the row at tile indices `outer` (dimensions 1 to 4).
 fn row_address(map: &TensorMap, coordinates: &[i32], outer: [u32; MAX_RANK - 1]) -> Option<u64> {
     let bits = i64::from(map.data_type().shared_bits());
     let start = i64::from(coordinates[0]) * bits / 8;
@@ -180,7 +181,8 @@ fn row_address(map: &TensorMap, coordinates: &[i32], outer: [u32; MAX_RANK - 1])
         if coordinate >= map.global_dims()[d] {
             return None;
         }
-        // Strides are below 2^40 and coordinates below 2^32: an address outside the space wraps and the read reports it.
+        // Strides are below 2^40 and coordinates below 2^32: an address outside the space wraps and the access reports
+        // it.
         address = address.wrapping_add(map.global_strides()[d - 1].wrapping_mul(coordinate));
     }
     Some(address)
@@ -224,18 +226,26 @@ fn fill_out_of_bounds(map: &TensorMap, row: &mut [u8]) {
 }
 
 fn place_row(swizzle: Swizzle, at: u32, row: &[u8], shared: &mut [u8]) {
-    let start = at as usize;
-    match swizzle {
-        Swizzle::None => shared[start..start + row.len()].copy_from_slice(row),
-        Swizzle::B128Atom32Flip8 => place_chunks::<{ CHUNK / 2 }>(swizzle, at, row, shared),
-        _ => place_chunks::<CHUNK>(swizzle, at, row, shared),
-    }
+    for_each_chunk(swizzle, at, row.len(), |dense, swizzled| {
+        shared[swizzled].copy_from_slice(&row[dense]);
+    });
 }
 
-fn place_chunks<const BYTES: usize>(swizzle: Swizzle, at: u32, row: &[u8], shared: &mut [u8]) {
-    for (i, chunk) in row.chunks_exact(BYTES).enumerate() {
-        let to = swizzle.apply(at + (i * BYTES) as u32) as usize;
-        shared[to..to + BYTES].copy_from_slice(chunk);
+/// Calls `copy` with the bytes of a row that stay together, in the row and in shared memory.
+pub(super) fn for_each_chunk(
+    swizzle: Swizzle,
+    at: u32,
+    row_bytes: usize,
+    mut copy: impl FnMut(Range<usize>, Range<usize>),
+) {
+    let chunk = match swizzle {
+        Swizzle::None => row_bytes,
+        Swizzle::B128Atom32Flip8 => CHUNK / 2,
+        _ => CHUNK,
+    };
+    for start in (0..row_bytes).step_by(chunk) {
+        let to = swizzle.apply(at + start as u32) as usize;
+        copy(start..start + chunk, to..to + chunk);
     }
 }
 
@@ -333,7 +343,7 @@ mod tests {
         ));
         assert!(matches!(
             load(&map, &[0, 0], 64),
-            TmaFault::Destination { destination: 64 }
+            TmaFault::Alignment { offset: 64 }
         ));
         assert!(matches!(
             load(&map, &[0, 0], 128),

@@ -150,9 +150,7 @@ fn what_is_not_emulated_says_so() {
         .replace("bytes [", "bytes.multicast::cluster [")
         .replace("[%r1];", "[%r1], %rs0;");
     let between = "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%r1+1024], [%r1+2048], 16, [%r1];";
-    let reduce =
-        "cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%rd0], [%r1+1024], 64;";
-    for copy in [multicast.as_str(), between, reduce] {
+    for copy in [multicast.as_str(), between] {
         let body = format!("{BARRIERS}mov.u16 %rs0, 1;\n@%p31 {copy}");
         let kind = Program::with_input(&body, &noise(64)).fail_at("async.bulk");
         assert!(matches!(kind, FailureKind::Unsupported { .. }), "{kind}");

@@ -20,3 +20,4 @@ mod tensor_copy;
 mod tensor_memory;
 mod tma;
 mod tma_bounds;
+mod tma_store;

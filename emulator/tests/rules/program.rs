@@ -41,6 +41,8 @@ pub struct Program {
     launch: Launch,
     out: u64,
     input: u64,
+    /// What the input buffer holds when the kernel starts.
+    initial: Vec<u8>,
 }
 
 impl Program {
@@ -54,7 +56,6 @@ impl Program {
         let module = load(body).unwrap_or_else(|error| panic!("{error}\n{}", kernel_text(body)));
         let out = device.memory.allocate(4 * OUT_WORDS as u64).unwrap();
         let at = device.memory.allocate(input.len() as u64).unwrap();
-        device.memory.write(at, input).unwrap();
         let launch = Launch {
             kernel: Arc::clone(&module.kernels["kernel"]),
             grid: [1; 3],
@@ -74,6 +75,7 @@ impl Program {
             launch,
             out,
             input: at,
+            initial: input.to_vec(),
         };
         program.set_parameter(&[0; 128]);
         program
@@ -112,6 +114,7 @@ impl Program {
         let memory = &self.device.memory;
         let untouched = [UNTOUCHED; 4];
         memory.fill(self.out, &untouched, OUT_WORDS as u64).unwrap();
+        memory.write(self.input, &self.initial).unwrap();
         let mut launch = self.launch.clone();
         launch.options.schedule.asynchrony = asynchrony;
         self.device.launch(&launch)?;
@@ -138,6 +141,19 @@ impl Program {
     /// [`Program::run`], as the bytes that [`dump_shared`] wrote.
     pub fn run_bytes(&self) -> Vec<u8> {
         self.run().into_iter().flat_map(u32::to_le_bytes).collect()
+    }
+
+    /// Runs under every policy, which must agree, and returns what the input buffer then holds.
+    pub fn run_in_place(&self) -> Vec<u8> {
+        let [first, rest @ ..] = POLICIES.map(|policy| {
+            self.launch(policy)
+                .unwrap_or_else(|failure| panic!("{policy:?}: {failure}"));
+            let mut bytes = vec![0; self.initial.len()];
+            self.device.memory.read(self.input, &mut bytes).unwrap();
+            bytes
+        });
+        assert!(rest.iter().all(|out| *out == first), "the policies differ");
+        first
     }
 
     /// The failure of every policy, which must be of one kind; the first policy's.

@@ -69,6 +69,13 @@ pub enum FloatOp {
     CopySign,
 }
 
+impl FloatFunction {
+    /// One value of a function of up to two operands, in both halves if packed.
+    pub fn evaluate(self, a: u64, b: u64) -> u64 {
+        both_halves(self, a, b, 0)
+    }
+}
+
 pub(super) fn run(function: FloatFunction, lanes: &mut Lanes) {
     let host = function.rounding == Rounding::NearestEven && !function.relu;
     match (function.format, function.packed) {
@@ -84,21 +91,24 @@ pub(super) fn run(function: FloatFunction, lanes: &mut Lanes) {
 
 /// Every function, format and rounding mode.
 fn run_exact(function: FloatFunction, lanes: &mut Lanes) {
-    if function.packed {
-        let bits = function.format.bits();
-        let mask = (1u64 << bits) - 1;
-        lanes.map3(|a, b, c| {
-            compute(function, a & mask, b & mask, c & mask)
-                | compute(
-                    function,
-                    a >> bits & mask,
-                    b >> bits & mask,
-                    c >> bits & mask,
-                ) << bits
-        });
-    } else {
-        lanes.map3(|a, b, c| compute(function, a, b, c));
+    lanes.map3(|a, b, c| both_halves(function, a, b, c));
+}
+
+fn both_halves(function: FloatFunction, a: u64, b: u64, c: u64) -> u64 {
+    if !function.packed {
+        return compute(function, a, b, c);
     }
+    let bits = function.format.bits();
+    let mask = (1u64 << bits) - 1;
+    let half = |shift: u32| {
+        compute(
+            function,
+            a >> shift & mask,
+            b >> shift & mask,
+            c >> shift & mask,
+        )
+    };
+    half(0) | half(bits) << bits
 }
 
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! `cp.async`, `cp.async.bulk` and `cp.async.bulk.tensor` (PTX ISA §9.7.9.25).
 
 use super::super::alu::Function;
-use super::super::ir::{AtomicOp, BulkCopy, MbarrierOp, Op, Space, Src, TmaLoad, Type};
+use super::super::ir::{AtomicOp, BulkCopy, MbarrierOp, Op, Space, Src, TmaLoad, TmaStore, Type};
 use super::memory::ATOMIC_OPS;
 use super::modifiers::{Modifiers, SHARED_SPACES};
 use super::operands::{B16, B32, constant_u32, exactly, operand_count};
@@ -138,7 +138,7 @@ impl Decoder<'_> {
         m.require("global")?;
         if tensor {
             let dimensions = m.require_one_of(DIMENSIONS)?;
-            m.flag("tile");
+            load_mode(m)?;
             operand_count(operands, 1 + policy, 1 + policy)?;
             let (address, _) = self.tensor(&operands[0], dimensions)?;
             self.emit(Op::Prefetch {
@@ -167,8 +167,7 @@ impl Decoder<'_> {
     ) -> Decoded<()> {
         let dimensions = m.require_one_of(DIMENSIONS)?;
         let policy = usize::from(m.cache_hints());
-        // The default load mode.
-        m.flag("tile");
+        load_mode(m)?;
         // The destination is written before the source.
         let to = m.space().ok_or("needs a destination space")?;
         let from = m.space().ok_or("needs a source space")?;
@@ -204,13 +203,13 @@ impl Decoder<'_> {
                 };
                 operand_count(operands, 2 + policy, 2 + policy)?;
                 let (map, coordinates) = self.tensor(&operands[0], dimensions)?;
-                let source = self.address_value(&operands[1])?;
-                self.emit(Op::TmaStore {
+                let (source, _) = self.address_in(&operands[1], Space::SharedCta)?;
+                self.emit(Op::TmaStore(TmaStore {
                     map,
                     coordinates,
                     source,
                     reduction,
-                });
+                }));
             }
             (to, from, _) => {
                 return Err(format!(
@@ -235,8 +234,10 @@ impl Decoder<'_> {
         let multicast = m.flag("multicast::cluster");
         let reduction = if reduces {
             let op = m.require_one_of(REDUCTIONS)?;
-            m.flag("noftz");
-            Some((op, m.ir_type()?))
+            let noftz = m.flag("noftz");
+            let ty = m.ir_type()?;
+            check_noftz(op, ty, noftz)?;
+            Some((op, ty))
         } else {
             None
         };
@@ -284,8 +285,35 @@ impl Decoder<'_> {
     }
 }
 
+/// Tiles alone are modelled: `.tile` is the default mode.
+fn load_mode(m: &mut Modifiers) -> Decoded<()> {
+    let other = m.take(|name| {
+        let is_other = name.starts_with("im2col") || name.starts_with("tile::");
+        is_other.then_some(name)
+    });
+    match other {
+        Some(name) => Err(format!(
+            "tensor copies in the mode `.{name}` are not supported; `.tile` is"
+        )),
+        None => {
+            m.flag("tile");
+            Ok(())
+        }
+    }
+}
+
 /// `cp.reduce` has no exchange and no compare-and-swap.
 const REDUCTIONS: &[(&str, AtomicOp)] = ATOMIC_OPS.split_at(8).0;
+
+/// Sums of halves keep subnormals, and say so (PTX ISA §9.7.9.25.4.2).
+fn check_noftz(op: AtomicOp, ty: Type, noftz: bool) -> Decoded<()> {
+    let needed = op == AtomicOp::Add && matches!(ty, Type::F16 | Type::Bf16);
+    match (needed, noftz) {
+        (true, false) => Err(format!("{op:?} on {ty:?} needs `.noftz`")),
+        (false, true) => Err(format!("{op:?} on {ty:?} takes no `.noftz`")),
+        _ => Ok(()),
+    }
+}
 
 fn check_reduction(op: AtomicOp, ty: Type) -> Decoded<()> {
     let legal = match op {

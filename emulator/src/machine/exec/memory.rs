@@ -3,10 +3,10 @@
 use std::sync::atomic::{Ordering, fence};
 
 use super::unsupported;
-use crate::isa::alu::Format;
-use crate::isa::ir::{Address, AtomicOp, Op, Semantics, Space, Src, Type};
+use crate::isa::ir::{Address, Op, Semantics, Space, Src, Type};
 use crate::isa::windows;
-use crate::machine::async_engine::SharedAddress;
+use crate::machine::async_engine::{Access, SharedAddress};
+use crate::machine::atomics::{self, element, element_bytes};
 use crate::machine::cluster::{At, Cluster};
 use crate::machine::report::{FailureKind, Step};
 use crate::machine::warp::{Warp, lanes};
@@ -22,24 +22,12 @@ enum Place {
     Param(u64),
 }
 
-/// Bytes of one element in memory.
-fn element_bytes(ty: Type) -> Step<u32> {
-    Ok(match ty {
-        Type::B8 | Type::U8 | Type::S8 => 1,
-        Type::B16 | Type::U16 | Type::S16 | Type::F16 | Type::Bf16 => 2,
-        Type::B32 | Type::U32 | Type::S32 | Type::F32 | Type::F16x2 | Type::Bf16x2 => 4,
-        Type::B64 | Type::U64 | Type::S64 | Type::F64 => 8,
-        Type::B128 => return Err(unsupported("128-bit elements")),
-        Type::Pred => return Err(unsupported("predicates in memory")),
-    })
-}
-
 fn is_signed(ty: Type) -> bool {
     matches!(ty, Type::S8 | Type::S16 | Type::S32 | Type::S64)
 }
 
 #[inline]
-fn effective(warp: &Warp, address: &Address, lane: usize) -> u64 {
+pub fn effective(warp: &Warp, address: &Address, lane: usize) -> u64 {
     warp.value(address.base, lane)
         .wrapping_add_signed(address.offset)
 }
@@ -100,12 +88,6 @@ fn aligned(space: &'static str, address: u64, alignment: u32) -> Step<()> {
     }
 }
 
-fn element(bytes: &[u8]) -> u64 {
-    let mut value = [0; 8];
-    value[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(value)
-}
-
 /// A vector access has to be aligned to its whole size (PTX ISA §6.4.1).
 pub fn load(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
     let Op::Load {
@@ -133,6 +115,7 @@ pub fn load(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         match from {
             Place::Global(address) => {
                 aligned("global", address, total)?;
+                cluster.check_global(address, total, Access::Read)?;
                 for (index, value) in values.iter_mut().enumerate() {
                     let step = u64::from(bytes) * index as u64;
                     *value = cluster.global.load(address + step, bytes.into())?;
@@ -221,6 +204,7 @@ pub fn store(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         match to {
             Place::Global(address) => {
                 aligned("global", address, total)?;
+                cluster.check_global(address, total, Access::Write)?;
                 for (index, source) in srcs.iter().enumerate() {
                     let address = address + u64::from(bytes) * index as u64;
                     cluster
@@ -273,30 +257,24 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         return Ok(());
     };
     let bytes = element_bytes(*ty)?;
-    if matches!(ty, Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2) && *op == AtomicOp::Add {
-        return Err(unsupported("16-bit floating-point atomics"));
-    }
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         let operand = warp.value(*a, lane);
         let second = warp.value(b.unwrap_or(Src::Imm(0)), lane);
-        let update = |old| combine(*op, *ty, old, operand, second);
         let old = match place(cluster, at, *space, effective(warp, address, lane))? {
             Place::Global(address) => {
                 aligned("global", address, bytes)?;
-                let bytes = bytes.into();
-                match (*op, *ty) {
-                    (AtomicOp::Add, Type::F32) => cluster
-                        .global
-                        .update(address, bytes, |old| add_flushing(old, operand))?,
-                    _ => cluster.global.update(address, bytes, update)?,
-                }
+                cluster.check_global(address, bytes, Access::Atomic)?;
+                cluster.global.update(address, bytes.into(), |old| {
+                    atomics::combine_global(*op, *ty, old, operand, second)
+                })?
             }
             Place::Shared(address) => {
                 cluster.check_shared(address, bytes, bytes, true)?;
                 let shared = &mut cluster.ctas[address.cta as usize].shared;
                 let old = shared.load(address.offset, bytes);
-                shared.store(address.offset, bytes, update(old));
+                let new = atomics::combine(*op, *ty, old, operand, second);
+                shared.store(address.offset, bytes, new);
                 old
             }
             Place::Local(_) | Place::Param(_) => {
@@ -310,60 +288,6 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
     Ok(())
 }
 
-fn f32_of(slot: u64) -> f32 {
-    f32::from_bits(slot as u32)
-}
-
-/// The sum's bits; a NaN is the canonical one, since the host's choice is not portable.
-fn add(a: f32, b: f32) -> u64 {
-    let sum = a + b;
-    let canonical = Format::F32.canonical_nan();
-    if sum.is_nan() {
-        canonical
-    } else {
-        sum.to_bits().into()
-    }
-}
-
-/// `atom.add.f32` on global memory takes and leaves subnormals as zeros of their sign; on shared
-/// memory it does not (PTX ISA §9.7.13.5).
-fn add_flushing(old: u64, a: u64) -> u64 {
-    let flush = |x: f32| {
-        if x.is_subnormal() {
-            0f32.copysign(x)
-        } else {
-            x
-        }
-    };
-    let sum = add(flush(f32_of(old)), flush(f32_of(a)));
-    flush(f32_of(sum)).to_bits().into()
-}
-
-/// The new value of an atomic (PTX ISA §9.7.13.6); the caller cuts it to the element's width.
-fn combine(op: AtomicOp, ty: Type, old: u64, a: u64, b: u64) -> u64 {
-    match (op, ty) {
-        (AtomicOp::Add, Type::F32) => add(f32_of(old), f32_of(a)),
-        (AtomicOp::Add, Type::F64) => (f64::from_bits(old) + f64::from_bits(a)).to_bits(),
-        (AtomicOp::Add, _) => old.wrapping_add(a),
-        (AtomicOp::Min, Type::S32) => (old as i32).min(a as i32) as u64,
-        (AtomicOp::Max, Type::S32) => (old as i32).max(a as i32) as u64,
-        (AtomicOp::Min, Type::S64) => (old as i64).min(a as i64) as u64,
-        (AtomicOp::Max, Type::S64) => (old as i64).max(a as i64) as u64,
-        (AtomicOp::Min, _) => old.min(a),
-        (AtomicOp::Max, _) => old.max(a),
-        (AtomicOp::And, _) => old & a,
-        (AtomicOp::Or, _) => old | a,
-        (AtomicOp::Xor, _) => old ^ a,
-        (AtomicOp::Inc, _) if old >= a => 0,
-        (AtomicOp::Inc, _) => old + 1,
-        (AtomicOp::Dec, _) if old == 0 || old > a => a,
-        (AtomicOp::Dec, _) => old - 1,
-        (AtomicOp::Exchange, _) => a,
-        (AtomicOp::CompareAndSwap, _) if old == a => b,
-        (AtomicOp::CompareAndSwap, _) => old,
-    }
-}
-
 /// `prefetch` has no effect that a program can observe. A tensor map has to be one, though.
 pub fn prefetch(
     cluster: &mut Cluster,
@@ -375,7 +299,7 @@ pub fn prefetch(
     if tensormap {
         for lane in lanes(active) {
             let warp = &cluster.ctas[at.cta].warps[at.warp];
-            tensor_map(cluster, effective(warp, address, lane))?;
+            super::copies::tensor_map(cluster, effective(warp, address, lane))?;
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ mod copies;
 mod matrix;
 mod memory;
 mod special;
+mod stores;
 mod tensor;
 mod warpgroup;
 
@@ -120,14 +121,10 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
 
         Op::TmaLoad(load) => copies::tma_load(cluster, at, load, active)?,
         Op::BulkCopy(copy) => copies::bulk(cluster, at, copy, active)?,
-        Op::BulkCommitGroup => copies::commit_group(cluster, at, active),
+        Op::TmaStore(store) => stores::tensor(cluster, at, store, active)?,
+        Op::BulkCommitGroup => stores::commit_group(cluster, at, active),
         Op::BulkWaitGroup { pending, read } => {
-            return Ok(copies::wait_group(cluster, at, *pending, *read, active));
-        }
-        Op::TmaStore { .. } => {
-            return Err(unsupported(
-                "tensor stores (cp.async.bulk.tensor to global memory)",
-            ));
+            return Ok(stores::wait_group(cluster, at, *pending, *read, active));
         }
         Op::CpAsync { .. } | Op::CpAsyncCommitGroup | Op::CpAsyncWaitGroup { .. } => {
             return Err(unsupported("cp.async groups"));

@@ -189,7 +189,7 @@ fn load(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<()> 
     }
     let footprint = Footprint {
         reads: vec![region],
-        writes: Vec::new(),
+        ..Footprint::default()
     };
     cluster.issue(at, 0, Work::TensorLoad, footprint)
 }
@@ -211,8 +211,8 @@ fn store(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<()>
     let fragment_shape =
         FragmentShape::new(*shape, *repeat, *unpack16, *half_split_offset).map_err(fault)?;
     let footprint = Footprint {
-        reads: Vec::new(),
         writes: vec![fragment_region(at, *shape, &fragment_shape, address)],
+        ..Footprint::default()
     };
     let mut values = [[0; LANES]; 128];
     let values = values

@@ -294,7 +294,7 @@ fn operations_in_flight_are_bounded() {
         r"
     mov.u32 %r10, 0;
 LOOP:
-    cp.async.bulk.global.shared::cta.bulk_group [%rd0], [%r2], 64;
+    cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u32 [%rd0], [%r2], 64;
     add.u32 %r10, %r10, 1;
     setp.lt.u32 %p1, %r10, 500;
     @%p1 bra LOOP;
