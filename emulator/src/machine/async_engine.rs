@@ -387,15 +387,16 @@ impl Engine {
 
     /// A store's thread waits for all but its last groups, so those stay in flight for longest if the oldest goes first.
     fn oldest_store(&self, index: usize) -> usize {
-        let is_store = |operation: &Operation| matches!(operation.work, Work::StoreRead(_));
         let last = &self.operations[index];
-        if !is_store(last) {
+        if !matches!(last.work, Work::StoreRead(_)) {
             return index;
         }
-        self.operations
-            .iter()
-            .position(|other| is_store(other) && other.issuer.same_thread(&last.issuer))
-            .unwrap_or(index)
+        let is_older = |i: &usize| {
+            let other = &self.operations[*i];
+            let is_store = matches!(other.work, Work::StoreRead(_) | Work::StoreWrite(_));
+            is_store && other.issuer.same_thread(&last.issuer) && self.may_complete(*i)
+        };
+        (0..index).find(is_older).unwrap_or(index)
     }
 
     /// An operation that completes by itself after a warp's turn, if the policy wants one to.

@@ -292,9 +292,7 @@ fn what_is_not_emulated_says_so() {
         .replace("bytes [", "bytes.multicast::cluster [")
         .replace(", [%r1];", ", [%r1], %rs0;");
     let pair = plain_load.replace("2d.", "2d.cta_group::2.");
-    let store =
-        "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%rd2, {0, 0}], [%r10];";
-    for load in [multicast.as_str(), &pair, store] {
+    for load in [multicast.as_str(), &pair] {
         let body =
             format!("{BARRIERS}\nmov.u16 %rs0, 1;\nadd.u32 %r10, %r1, {AREA};\n@%p31 {load}");
         let kind = Program::with_input(&body, &noise(1024))

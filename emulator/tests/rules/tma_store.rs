@@ -429,10 +429,12 @@ fn other_modes_say_so() {
     }
 }
 
-/// A prefetch copies nothing that a program can observe, but its map has to be one.
+/// A prefetch copies nothing that a program can observe, but its map has to be where maps can be.
 #[test]
-fn prefetches_need_a_map() {
+fn prefetches_need_the_address_of_a_map() {
     let line = "@%p31 cp.async.bulk.prefetch.tensor.2d.L2.global.tile [%rd2, {0, 0}];";
     program(line).run_in_place();
-    Program::new(line).fail_with("prefetch", "no tensor map");
+    program(&line.replace("%rd2", "%rd2+8")).fail_with("prefetch", "multiple of 64");
+    let linear = "@%p31 cp.async.bulk.prefetch.L2.global [%rd1], 64;";
+    program(linear).run_in_place();
 }

@@ -288,7 +288,7 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
     Ok(())
 }
 
-/// `prefetch` has no effect that a program can observe. A tensor map has to be one, though.
+/// `prefetch` has no effect that a program can observe. A tensor map's address has to be one, though.
 pub fn prefetch(
     cluster: &mut Cluster,
     at: At,
@@ -299,7 +299,7 @@ pub fn prefetch(
     if tensormap {
         for lane in lanes(active) {
             let warp = &cluster.ctas[at.cta].warps[at.warp];
-            super::copies::tensor_map(cluster, effective(warp, address, lane))?;
+            tensor_map(cluster, effective(warp, address, lane))?;
         }
     }
     Ok(())
