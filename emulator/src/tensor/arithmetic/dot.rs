@@ -59,6 +59,9 @@ const ZERO: i32 = -(1 << 12);
 const INFINITE: i32 = 1 << 16;
 const NAN: i32 = 1 << 20;
 
+/// Products with a lower exponent have a zero in them.
+const LEAST: i32 = ZERO / 2;
+
 /// One element: ±`significand` · 2^(`exponent` - the format's fraction bits).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Element {
@@ -104,6 +107,7 @@ pub struct DotVector {
     /// Whether infinities or NaNs are among them.
     has_specials: bool,
     fraction_bits: i32,
+    is_scaled: bool,
 }
 
 impl DotVector {
@@ -124,12 +128,46 @@ impl DotVector {
             has_specials: elements.iter().any(|element| element.exponent >= INFINITE),
             elements,
             fraction_bits: format.fraction_bits() as i32,
+            is_scaled: false,
         }
+    }
+
+    /// Multiplies all elements by a UE8M0 scale, which is a power of two. A NaN spoils the sum even if they are zero.
+    pub fn scaled(mut self, ue8m0: u8) -> DotVector {
+        self.is_scaled = true;
+        match decode_ue8m0(ue8m0) {
+            // Exponents of zeros, infinities and NaNs are marks rather than numbers.
+            Some(scale) => {
+                let numbers = self.elements.iter_mut();
+                for element in numbers.filter(|e| (ZERO + 1..INFINITE).contains(&e.exponent)) {
+                    element.exponent += scale;
+                }
+            }
+            None => {
+                self.has_specials = true;
+                for element in &mut self.elements {
+                    element.exponent = NAN;
+                }
+            }
+        }
+        self
+    }
+}
+
+/// The exponent of a UE8M0 scale; `None` for the NaN.
+pub fn decode_ue8m0(byte: u8) -> Option<i32> {
+    match byte {
+        0xff => None,
+        _ => Some(i32::from(byte) - 127),
     }
 }
 
 /// `c` + Σ a·b, bit for bit as the tensor core computes it. `c` and the result are codes of the rule's format.
+///
+/// Where all products are zero, kinds with scales leave C as it is (sf-tensor/tcgen05 `Tcgen05BlockScaledMmaModel`);
+/// elsewhere -0 becomes +0.
 pub fn dot(rule: DotRule, a: &DotVector, b: &DotVector, c: u32) -> u32 {
+    let c_code = c;
     let c_format = match rule.result {
         DotResult::F16 => Format::F16,
         DotResult::F32 | DotResult::F32Short => Format::F32,
@@ -139,7 +177,11 @@ pub fn dot(rule: DotRule, a: &DotVector, b: &DotVector, c: u32) -> u32 {
         return special(rule, a, b, c);
     }
     let pairs = || a.elements.iter().zip(&b.elements);
-    let top = pairs().fold(c.exponent, |top, (a, b)| top.max(a.exponent + b.exponent));
+    let largest = pairs().fold(2 * ZERO, |top, (a, b)| top.max(a.exponent + b.exponent));
+    if a.is_scaled && largest < LEAST {
+        return c_code;
+    }
+    let top = largest.max(c.exponent);
     // A product is an integer of units 2^(exponent - fraction); aligned to `top` it gains the bits of the window that it
     // does not have itself, and loses one for each binade that it lies below.
     let fraction = a.fraction_bits + b.fraction_bits;
@@ -158,14 +200,21 @@ pub fn dot(rule: DotRule, a: &DotVector, b: &DotVector, c: u32) -> u32 {
     let units = i128::from(products) + truncate(c.significand.into(), c_unit, quantum);
     match rule.result {
         DotResult::F32 => f32_toward_zero(units, quantum),
-        DotResult::F32Short => f32_toward_zero(units, quantum) & !((1 << 10) - 1),
+        DotResult::F32Short => match f32_toward_zero(units, quantum) & !((1 << 10) - 1) {
+            0x8000_0000 => 0,
+            code => code,
+        },
         DotResult::F16 => {
             let value = Value::Finite(Finite {
                 negative: units < 0,
                 mantissa: units.unsigned_abs(),
                 exponent: quantum,
             });
-            Format::F16.encode(value, Rounding::NearestEven, false) as u32
+            // There is no -0: a negative sum that underflows is +0 (sf-tensor/tcgen05 `_round_int_to_f16`).
+            match Format::F16.encode(value, Rounding::NearestEven, false) as u32 {
+                0x8000 => 0,
+                code => code,
+            }
         }
     }
 }

@@ -1,15 +1,23 @@
-//! What `tcgen05.mma.kind::mxf4nvf4` with UE4M3 scales computes for one element of D, to the bit.
+//! What tensor cores compute for one element of D, to the bit.
 //!
-//! D = C + Σₖ aₖ·bₖ·sa·sb over the 64 elements of one instruction, each scale covering 16 of them. No product is ever
-//! rounded, but the sum is formed in a window: terms are truncated toward zero at a quantum 2^q, added as integers, and
-//! the total is truncated toward zero to f32.
+//! NVIDIA does not document how tensor cores add. The rules here state measurements that others published: those of
+//! `sf-tensor/tcgen05` (`tcgen05_model/MODEL.md` and `model.py`), made on a B200, and those of `microsoft/MMA-Sim` (arXiv
+//! 2511.10909), from Volta to Blackwell. The tests include the result words of the former.
 //!
-//! NVIDIA does not document the window. The rule here is a statement of the measurements published as
-//! `sf-tensor/tcgen05` (`tcgen05_model/MODEL.md`, section 5), made on a B200. [`dot64_reference`] states it, and the
-//! tests include that repository's result words. [`multiply_tile`] computes the same bits faster.
+//! No product is ever rounded, but a sum is formed in a window: terms are truncated toward zero at a quantum 2^q, added
+//! as integers, and the total is rounded once.
+//!
+//! | elements | by | q |
+//! |---|---|---|
+//! | f16, bf16, tf32, 8, 6 and 4 bits; one UE8M0 scale a row, or none | [`dot`] | F bits below the largest term |
+//! | E2M1, a UE8M0 scale per 32 or 16 | [`mxfp4_dot`] | 35 bits below the largest scale, or C |
+//! | E2M1, a UE4M3 scale per 16 | [`dot64_reference`], [`multiply_tile`] | likewise, with a second case |
+//! | 8-bit integers | [`integer_dot`] | exact |
 
 mod dot;
 mod formats;
+mod integer;
+mod mxfp4;
 mod pack;
 mod reference;
 mod tile;
@@ -17,9 +25,15 @@ mod window;
 
 pub use dot::{DotResult, DotRule, DotVector, dot};
 pub use formats::{CANONICAL_NAN, GROUP_ELEMENTS, GROUPS, K, ROW_BYTES};
+pub use integer::{decode_integer, integer_dot};
+pub use mxfp4::{Mxfp4Row, mxfp4_dot};
 pub use pack::ScaledRow;
 pub use reference::dot64_reference;
 pub use tile::{AccumulatorTile, OperandRows, TilePath, multiply_tile, multiply_tile_by};
 
+#[cfg(test)]
+mod hardware_words;
+#[cfg(test)]
+mod independent;
 #[cfg(test)]
 mod tests;

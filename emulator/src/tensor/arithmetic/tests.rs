@@ -1,8 +1,7 @@
-//! The arithmetic against words that a B200 produced, against an independent model, and path against path.
+//! FP4 arithmetic with UE4M3 scales against words that a B200 produced, and path against path.
 
 use std::ops::Range;
 
-use num_bigint::BigInt;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
@@ -108,111 +107,6 @@ fn the_window_ends_35_bits_below_the_scales() {
             multiply_tile_by(path, &a, &b, true, d);
             assert_eq!(words, [expected; 8], "{path:?} 2^{exponent}");
         }
-    }
-}
-
-/// The rule once more, on real numbers: exponents are logarithms, values are exact multiples of 2^-200, and the result is
-/// searched among all f32 values.
-mod independent {
-    use super::*;
-
-    const FRACTION_BITS: i32 = 200;
-
-    fn e2m1(code: u8) -> f64 {
-        let magnitude = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0][usize::from(code % 8)];
-        if code >= 8 { -magnitude } else { magnitude }
-    }
-
-    fn ue4m3(byte: u8) -> f64 {
-        let (exponent, fraction) = (byte / 8 % 16, f64::from(byte % 8) / 8.0);
-        match exponent {
-            0 => fraction / 64.0,
-            15 if byte % 8 == 7 => f64::NAN,
-            _ => (1.0 + fraction) * 2f64.powi(i32::from(exponent) - 7),
-        }
-    }
-
-    /// The exponent of the binade, or that of the least normal number.
-    fn binade(value: f64, least: i32) -> i32 {
-        (value.abs().log2().floor() as i32).max(least)
-    }
-
-    fn exact(value: f64) -> BigInt {
-        // Doubling an f64 until it is an integer loses nothing.
-        let (mut scaled, mut bits) = (value, 0);
-        while scaled.fract() != 0.0 {
-            scaled *= 2.0;
-            bits += 1;
-        }
-        // Integers of f64 above 2^100 are f32 accumulators: halving them to that size loses nothing either.
-        while scaled.abs() >= 2f64.powi(100) {
-            scaled /= 2.0;
-            bits -= 1;
-        }
-        BigInt::from(scaled as i128) << (FRACTION_BITS - bits)
-    }
-
-    /// Division of big integers truncates toward zero.
-    fn truncated(value: &BigInt, quantum: i32) -> BigInt {
-        let quantum: BigInt = BigInt::from(1) << (FRACTION_BITS + quantum);
-        value / &quantum * &quantum
-    }
-
-    fn f32_below(value: &BigInt) -> u32 {
-        let magnitude = BigInt::from(value.magnitude().clone());
-        // Positive f32 values are ordered like their bits; infinity bounds them.
-        let (mut below, mut above) = (0u32, 0x7f80_0000u32);
-        while above - below > 1 {
-            let middle = below + (above - below) / 2;
-            if exact(f64::from(f32::from_bits(middle))) <= magnitude {
-                below = middle;
-            } else {
-                above = middle;
-            }
-        }
-        let is_negative = *value < BigInt::ZERO && below != 0;
-        below | u32::from(is_negative) << 31
-    }
-
-    pub fn dot64(a: &ScaledRow, b: &ScaledRow, c: u32) -> u32 {
-        let nibbles = |row: &ScaledRow| -> Vec<f64> {
-            row.elements
-                .iter()
-                .flat_map(|byte| [byte % 16, byte / 16])
-                .map(e2m1)
-                .collect()
-        };
-        let scales = |row: &ScaledRow| row.scales.map(ue4m3);
-        let (a, b, sa, sb) = (nibbles(a), nibbles(b), scales(a), scales(b));
-        let value = f64::from(f32::from_bits(c));
-        if sa.iter().chain(&sb).any(|s| s.is_nan()) || value.is_nan() {
-            return CANONICAL_NAN;
-        }
-        if value.is_infinite() {
-            return c;
-        }
-        let product = |k: usize| a[k] * b[k] * sa[k / 16] * sb[k / 16];
-        let nonzero: Vec<usize> = (0..K).filter(|&k| product(k) != 0.0).collect();
-        let scale_exponent = |k: usize| binade(sa[k / 16], -6) + binade(sb[k / 16], -6);
-        let product_exponent = |k: usize| binade(a[k], 0) + binade(b[k], 0) + scale_exponent(k);
-        let (Some(r), Some(s)) = (
-            nonzero.iter().map(|&k| product_exponent(k)).max(),
-            nonzero.iter().map(|&k| scale_exponent(k)).max(),
-        ) else {
-            return c;
-        };
-        let c_exponent = (value != 0.0).then(|| binade(value, -126));
-        let (quantum, together) = match c_exponent {
-            Some(e) if e >= r => (e - 35, 16),
-            Some(e) => ((r.max(e) - 39).max(s - 35), 4),
-            None => ((r - 39).max(s - 35), 4),
-        };
-        let products: BigInt = (0..K)
-            .step_by(together)
-            .map(|k| (k..k + together).map(|k| exact(product(k))).sum::<BigInt>())
-            .map(|sum| truncated(&sum, quantum))
-            .sum();
-        f32_below(&(products + truncated(&exact(value), quantum)))
     }
 }
 
@@ -330,14 +224,6 @@ fn reference(a: &ScaledRow, b: &ScaledRow, c: u32) -> u32 {
 proptest! {
     // 76 elements each.
     #![proptest_config(ProptestConfig::with_cases(320))]
-
-    #[test]
-    fn the_reference_agrees_with_an_independent_model((scales, seed) in tiles()) {
-        for (a, b, c) in Tile::random(scales, seed).elements() {
-            let (found, expected) = (reference(a, b, c), independent::dot64(a, b, c));
-            prop_assert_eq!(found, expected, "{:x?} {:x?} {:#010x}", a, b, c);
-        }
-    }
 
     #[test]
     fn every_tile_path_agrees_with_the_reference((scales, seed) in tiles(), accumulate: bool) {
