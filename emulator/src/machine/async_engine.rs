@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::random::SplitMix64;
 use super::report::{AsyncRace, SourceLine};
+use super::small_copy::SmallCopies;
 use super::store::{StoreRead, StoreWrite};
 use super::{Asynchrony, Mode};
 use crate::isa::ir::Kernel;
@@ -24,6 +25,10 @@ pub struct Issuer {
 }
 
 impl Issuer {
+    fn same_warp(&self, other: &Issuer) -> bool {
+        (self.cta, self.warp) == (other.cta, other.warp)
+    }
+
     fn same_thread(&self, other: &Issuer) -> bool {
         (self.cta, self.warp, self.lane) == (other.cta, other.warp, other.lane)
     }
@@ -162,6 +167,12 @@ pub enum Work {
         bytes: u32,
         barrier: SharedAddress,
     },
+    /// `cp.async` of one warp instruction.
+    SmallCopies(Box<SmallCopies>),
+    /// `cp.async.mbarrier.arrive`
+    CopiesArrive {
+        barrier: SharedAddress,
+    },
     /// The two steps of a store or reduction from shared to global memory.
     StoreRead(StoreRead),
     StoreWrite(StoreWrite),
@@ -180,6 +191,8 @@ impl Work {
         match self {
             Self::TmaLoad { .. } => "TMA load",
             Self::BulkLoad { .. } => "bulk load",
+            Self::SmallCopies(_) => "cp.async",
+            Self::CopiesArrive { .. } => "cp.async.mbarrier.arrive",
             Self::StoreRead(store) => store.name,
             Self::StoreWrite(store) => store.name,
             Self::TensorCopy(_) => "tcgen05.cp",
@@ -193,6 +206,7 @@ impl Work {
     fn queue(&self) -> Queue {
         match self {
             Self::TmaLoad { .. } | Self::BulkLoad { .. } | Self::StoreRead(_) => Queue::Unordered,
+            Self::SmallCopies(_) | Self::CopiesArrive { .. } => Queue::Unordered,
             Self::StoreWrite(_) => Queue::Writes,
             Self::TensorCopy(_) | Self::Mma(_) | Self::Commit { .. } => Queue::TensorPipe,
             Self::TensorLoad | Self::TensorStore => Queue::Warp,
@@ -320,6 +334,11 @@ impl Engine {
             })
         };
         match (operation.work.queue(), &operation.work) {
+            // Earlier copies of its thread come first.
+            (_, Work::CopiesArrive { .. }) => !self.operations[..index].iter().any(|other| {
+                matches!(&other.work, Work::SmallCopies(copies)
+                    if copies.includes(&other.issuer, &operation.issuer))
+            }),
             (Queue::Unordered, _) => true,
             (_, Work::StoreWrite(store)) => store.data.is_some(),
             (Queue::Writes, _) => false,
@@ -379,22 +398,28 @@ impl Engine {
             .or_else(|| {
                 eligible(Queue::Unordered)
                     .next_back()
-                    .map(|i| self.oldest_store(i))
+                    .map(|i| self.oldest_of_groups(i))
             })
             .or_else(|| eligible(Queue::TensorPipe).next())
             .or_else(|| eligible(Queue::Writes).next())
     }
 
-    /// A store's thread waits for all but its last groups, so those stay in flight for longest if the oldest goes first.
-    fn oldest_store(&self, index: usize) -> usize {
+    /// A thread waits for all but its last groups, so those stay in flight for longest if the oldest operation goes
+    /// first.
+    fn oldest_of_groups(&self, index: usize) -> usize {
         let last = &self.operations[index];
-        if !matches!(last.work, Work::StoreRead(_)) {
-            return index;
-        }
         let is_older = |i: &usize| {
             let other = &self.operations[*i];
-            let is_store = matches!(other.work, Work::StoreRead(_) | Work::StoreWrite(_));
-            is_store && other.issuer.same_thread(&last.issuer) && self.may_complete(*i)
+            let is_alike = match (&last.work, &other.work) {
+                (Work::StoreRead(_), Work::StoreRead(_) | Work::StoreWrite(_)) => {
+                    other.issuer.same_thread(&last.issuer)
+                }
+                (Work::SmallCopies(_), Work::SmallCopies(_)) => {
+                    other.issuer.same_warp(&last.issuer)
+                }
+                _ => false,
+            };
+            is_alike && self.may_complete(*i)
         };
         (0..index).find(is_older).unwrap_or(index)
     }
@@ -461,6 +486,31 @@ impl Engine {
         };
         let index = self.operations.iter().position(ready)?;
         Some(self.remove(index))
+    }
+
+    /// `cp.async.commit_group` of one thread.
+    pub fn commit_copy_group(&mut self, thread: Issuer, number: u32) {
+        for operation in &mut self.operations {
+            if let Work::SmallCopies(copies) = &mut operation.work
+                && copies.includes(&operation.issuer, &thread)
+            {
+                copies.commit(thread.lane, number);
+            }
+        }
+    }
+
+    /// Whether all the thread's groups of `cp.async` below `number` are complete.
+    pub fn copy_groups_complete(&self, thread: Issuer, number: u32) -> bool {
+        !self
+            .operations
+            .iter()
+            .any(|operation| match &operation.work {
+                Work::SmallCopies(copies) => {
+                    copies.includes(&operation.issuer, &thread)
+                        && copies.in_group_below(thread.lane, number)
+                }
+                _ => false,
+            })
     }
 
     /// `cp.async.bulk.commit_group` of one thread.

@@ -386,6 +386,22 @@ impl<'l> Cluster<'l> {
                 self.report.tma_bytes += u64::from(bytes);
                 self.complete_tx(barrier, bytes)
             }
+            Work::SmallCopies(copies) => {
+                for copy in copies.lanes.iter().flatten() {
+                    let window = self.ctas[copy.destination.cta as usize].shared.window_mut();
+                    let range = byte_range(copy.destination.offset, copies.bytes);
+                    let (read, zero) = window[range].split_at_mut(copy.source_bytes as usize);
+                    self.global.read(copy.source, read)?;
+                    zero.fill(0);
+                }
+                self.ctas[issuer.cta as usize].warps[issuer.warp as usize]
+                    .retry(|wait| matches!(wait, Wait::CopyGroup { .. }));
+                Ok(())
+            }
+            Work::CopiesArrive { barrier } => {
+                self.mbarrier(barrier, |barrier| barrier.arrive(1))?;
+                Ok(())
+            }
             Work::StoreRead(store) => {
                 let window = self.ctas[store.source.cta as usize].shared.window();
                 let data = store.target.read(store.source.offset, window);

@@ -67,6 +67,16 @@ impl Mbarrier {
         Ok(self.advance())
     }
 
+    /// One more arrival is pending in the current phase.
+    pub fn expect_arrival(&mut self) -> Result<(), Misuse> {
+        let count = u64::from(self.pending) + 1;
+        if count > u64::from(MAX_COUNT) {
+            return Err(Misuse::Count { count });
+        }
+        self.pending += 1;
+        Ok(())
+    }
+
     /// `arrive_drop`: the dropped arrivals are missing from all later phases too.
     pub fn arrive_drop(&mut self, count: u64) -> Result<Progress, Misuse> {
         let pending = self.pending;

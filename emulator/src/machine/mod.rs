@@ -16,6 +16,7 @@ pub mod report;
 pub mod schedule;
 mod scheduler;
 mod shared;
+mod small_copy;
 mod store;
 mod tensor_unit;
 #[cfg(test)]

@@ -430,6 +430,9 @@ pub enum StallReason {
     BulkGroup {
         allowed: u32,
     },
+    CopyGroup {
+        allowed: u32,
+    },
     InvalidatedMbarrier {
         address: u32,
     },
@@ -495,6 +498,10 @@ impl fmt::Display for StallReason {
                     "waits until at most {allowed} of its bulk groups are pending"
                 )
             }
+            Self::CopyGroup { allowed } => write!(
+                f,
+                "waits until at most {allowed} of its groups of cp.async are pending"
+            ),
             Self::ClusterBarrier => write!(f, "waits for all threads of the cluster"),
             Self::InvalidatedMbarrier { address } => write!(
                 f,

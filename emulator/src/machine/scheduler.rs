@@ -496,6 +496,7 @@ impl Cluster<'_> {
             }
             Wait::ClusterBarrier => StallReason::ClusterBarrier,
             Wait::BulkGroup { allowed, .. } => StallReason::BulkGroup { allowed },
+            Wait::CopyGroup { allowed } => StallReason::CopyGroup { allowed },
         }
     }
 }

@@ -52,6 +52,8 @@ pub enum Wait {
     TensorMemory { columns: u32 },
     /// At most `allowed` bulk groups that are pending.
     BulkGroup { allowed: u32, read: bool },
+    /// At most `allowed` groups of `cp.async` that are pending.
+    CopyGroup { allowed: u32 },
     /// All threads of the cluster.
     ClusterBarrier,
 }
@@ -79,6 +81,8 @@ pub struct Warp {
     pub local: Vec<u8>,
     /// Bulk groups that each lane has committed.
     pub bulk_groups: [u32; LANES],
+    /// Groups of `cp.async` that each lane has committed.
+    pub copy_groups: [u32; LANES],
     pub cluster_barrier: ClusterBarrier,
     merges: Vec<Option<Merge>>,
 }
@@ -96,6 +100,7 @@ impl Warp {
         self.live = populated;
         self.turn = 0;
         self.bulk_groups = [0; LANES];
+        self.copy_groups = [0; LANES];
         self.cluster_barrier = ClusterBarrier::default();
         self.merges.clear();
         self.groups.clear();

@@ -6,6 +6,7 @@
 
 mod bulk;
 mod collectives;
+mod cp_async;
 mod fragments;
 mod matrix_load;
 mod mbarrier;

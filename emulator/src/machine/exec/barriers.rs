@@ -1,6 +1,6 @@
 //! Named barriers and mbarriers.
 
-use super::{Flow, converge_live, uniform, unsupported};
+use super::{Flow, converge_live, small_copies, uniform};
 use crate::isa::ir::{Address, BarrierKind, MbarrierOp, MbarrierPhase, Op, Space};
 use crate::machine::async_engine::SharedAddress;
 use crate::machine::barrier::{Arrival, Arrived};
@@ -177,8 +177,13 @@ pub fn mbarrier(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> 
                 let count = pending_count(value(*state));
                 cluster.ctas[at.cta].warps[at.warp].set(*dst, lane, count);
             }
-            MbarrierOp::CpAsyncArrive { .. } => {
-                return Err(unsupported("cp.async.mbarrier.arrive"));
+            MbarrierOp::CpAsyncArrive {
+                barrier,
+                space,
+                no_inc,
+            } => {
+                let address = own(at, locate(barrier, space)?)?;
+                small_copies::arrive(cluster, at, lane, address, *no_inc)?;
             }
             MbarrierOp::Wait { .. } => {}
         }

@@ -77,7 +77,7 @@ fn position(space: &'static str, offset: u64, bytes: u32, available: u64) -> Ste
     Ok(offset as usize)
 }
 
-fn aligned(space: &'static str, address: u64, alignment: u32) -> Step<()> {
+pub fn aligned(space: &'static str, address: u64, alignment: u32) -> Step<()> {
     match address.is_multiple_of(alignment.into()) {
         true => Ok(()),
         false => Err(FailureKind::Misaligned {

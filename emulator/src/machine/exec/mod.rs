@@ -5,6 +5,7 @@ mod collective;
 mod copies;
 mod matrix;
 mod memory;
+mod small_copies;
 mod special;
 mod stores;
 mod tensor;
@@ -126,8 +127,23 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
         Op::BulkWaitGroup { pending, read } => {
             return Ok(stores::wait_group(cluster, at, *pending, *read, active));
         }
-        Op::CpAsync { .. } | Op::CpAsyncCommitGroup | Op::CpAsyncWaitGroup { .. } => {
-            return Err(unsupported("cp.async groups"));
+        Op::CpAsync {
+            destination,
+            source,
+            bytes,
+            source_bytes,
+        } => small_copies::copy(
+            cluster,
+            at,
+            destination,
+            source,
+            *bytes,
+            *source_bytes,
+            active,
+        )?,
+        Op::CpAsyncCommitGroup => small_copies::commit_group(cluster, at, active),
+        Op::CpAsyncWaitGroup { pending } => {
+            return Ok(small_copies::wait_group(cluster, at, *pending, active));
         }
 
         Op::Matrix(op) => return matrix::execute(cluster, at, op, active),
