@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::chunks::{self, Chunk};
 use super::random::SplitMix64;
 use super::report::{AsyncRace, SourceLine};
 use super::small_copy::SmallCopies;
@@ -176,6 +177,8 @@ pub enum Work {
     /// The two steps of a store or reduction from shared to global memory.
     StoreRead(StoreRead),
     StoreWrite(StoreWrite),
+    /// Part of a load.
+    Chunk(Chunk),
     TensorCopy(TensorCopy),
     Mma(BlockScaledMma),
     Commit {
@@ -195,6 +198,7 @@ impl Work {
             Self::CopiesArrive { .. } => "cp.async.mbarrier.arrive",
             Self::StoreRead(store) => store.name,
             Self::StoreWrite(store) => store.name,
+            Self::Chunk(chunk) => chunk.name,
             Self::TensorCopy(_) => "tcgen05.cp",
             Self::Mma(_) => "tcgen05.mma",
             Self::Commit { .. } => "tcgen05.commit",
@@ -205,8 +209,12 @@ impl Work {
 
     fn queue(&self) -> Queue {
         match self {
-            Self::TmaLoad { .. } | Self::BulkLoad { .. } | Self::StoreRead(_) => Queue::Unordered,
-            Self::SmallCopies(_) | Self::CopiesArrive { .. } => Queue::Unordered,
+            Self::TmaLoad { .. }
+            | Self::BulkLoad { .. }
+            | Self::Chunk(_)
+            | Self::StoreRead(_)
+            | Self::SmallCopies(_)
+            | Self::CopiesArrive { .. } => Queue::Unordered,
             Self::StoreWrite(_) => Queue::Writes,
             Self::TensorCopy(_) | Self::Mma(_) | Self::Commit { .. } => Queue::TensorPipe,
             Self::TensorLoad | Self::TensorStore => Queue::Warp,
@@ -267,6 +275,22 @@ impl Engine {
         if let Asynchrony::Random { seed } | Asynchrony::Chunked { seed } = policy {
             self.random = SplitMix64::new(seed, stream);
         }
+    }
+
+    /// Whether copies land piece by piece.
+    pub fn is_chunked(&self) -> bool {
+        matches!(self.policy, Asynchrony::Chunked { .. })
+    }
+
+    /// The parts in which so many bytes land.
+    pub fn cut(&mut self, bytes: u32) -> Vec<Range<u32>> {
+        chunks::cut(&mut self.random, bytes)
+    }
+
+    /// Puts a part of an operation in flight that was in flight as a whole: it was checked then.
+    pub fn put(&mut self, part: Operation) {
+        self.global_writes += usize::from(part.footprint.writes_global());
+        self.operations.push(part);
     }
 
     pub fn operations(&self) -> &[Operation] {
@@ -348,6 +372,11 @@ impl Engine {
             }
             (Queue::TensorPipe, _) => before().next().is_none(),
         }
+    }
+
+    /// Whether anything in flight completes without a warp that waits for it.
+    pub fn may_go_on(&self) -> bool {
+        (0..self.operations.len()).any(|index| self.may_complete(index))
     }
 
     /// The operation to complete when nothing else can go on, or when something has to: the one that is likeliest to

@@ -10,6 +10,7 @@ use super::async_engine::{
 use super::barrier::{NamedBarriers, Reduction};
 use super::cluster_barrier;
 use super::global::GlobalView;
+use super::livelock::{Spinning, Watch};
 use super::mbarrier::{MBARRIER_BYTES, Mbarrier, Progress};
 use super::pair;
 use super::random::SplitMix64;
@@ -38,6 +39,7 @@ pub struct Context<'l> {
     pub shared_bytes: u32,
     /// Set when a CTA failed: all others stop.
     pub stop: AtomicBool,
+    pub spinning: Spinning,
 }
 
 /// One CTA.
@@ -64,6 +66,7 @@ pub struct Cluster<'l> {
     pub turns: TurnTaking,
     /// Decides which `try_wait`s give up early, where the schedule has that.
     pub spurious: Option<SplitMix64>,
+    pub watch: Watch,
     pub report: LaunchReport,
 }
 
@@ -106,6 +109,7 @@ impl<'l> Cluster<'l> {
             steps: 0,
             turns: TurnTaking::new(),
             spurious: None,
+            watch: Watch::default(),
             report: LaunchReport::default(),
         }
     }
@@ -161,6 +165,7 @@ impl<'l> Cluster<'l> {
         let warps = threads.div_ceil(32) as usize;
         self.turns.reset(turns, index, self.ctas.len(), warps);
         self.spurious = spurious.map(|seed| SplitMix64::new(seed, index));
+        self.watch.reset();
         self.steps = 0;
     }
 
@@ -354,7 +359,14 @@ impl<'l> Cluster<'l> {
 
     /// Lets an operation take effect.
     pub fn complete(&mut self, operation: Operation) -> Result<(), LateFailure> {
-        let Operation { issuer, work, .. } = operation;
+        let operation = match self.engine.is_chunked() {
+            true => self.split(operation)?,
+            false => Some(operation),
+        };
+        let Some(Operation { issuer, work, .. }) = operation else {
+            return Ok(());
+        };
+        self.changed();
         self.apply(issuer, work)
             .map_err(|kind| LateFailure { issuer, kind })
     }
@@ -411,10 +423,11 @@ impl<'l> Cluster<'l> {
             }
             Work::StoreWrite(store) => {
                 store.execute(&self.global)?;
-                self.report.tma_bytes += u64::from(store.target.bytes());
+                self.report.tma_bytes += store.part().len() as u64;
                 self.retry_bulk_waits(issuer);
                 Ok(())
             }
+            Work::Chunk(chunk) => self.land(&chunk),
             Work::TensorCopy(copy) => {
                 let Cta { shared, tensor, .. } = &mut self.ctas[issuer.cta as usize];
                 copy.execute(shared.window(), tensor).map_err(fault)
@@ -438,7 +451,7 @@ impl<'l> Cluster<'l> {
             .retry(|wait| matches!(wait, Wait::BulkGroup { .. }));
     }
 
-    fn complete_tx(&mut self, barrier: SharedAddress, bytes: u32) -> Step<()> {
+    pub fn complete_tx(&mut self, barrier: SharedAddress, bytes: u32) -> Step<()> {
         self.mbarrier(barrier, |barrier| barrier.complete_tx(bytes))?;
         Ok(())
     }

@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use super::cluster::{Cluster, Context};
 use super::global::GlobalView;
+use super::livelock::Spinning;
 use super::report::{FailureKind, Step, failure};
-use super::{Device, Launch, LaunchFailure, LaunchReport};
+use super::{Device, Launch, LaunchFailure, LaunchReport, Schedule};
 
 /// CUDA C++ Programming Guide, "Technical Specifications per Compute Capability".
 const GRID_LIMIT: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
@@ -18,18 +19,19 @@ const THREAD_LIMIT: u64 = 1024;
 impl Device {
     /// Runs a kernel to completion. The first CTA that fails stops all others.
     pub fn launch(&self, launch: &Launch) -> Result<LaunchReport, LaunchFailure> {
+        let schedule = launch.options.schedule;
+        self.run(launch).map_err(|failure| LaunchFailure {
+            schedule: (schedule != Schedule::default()).then(|| Box::new(schedule)),
+            ..failure
+        })
+    }
+
+    fn run(&self, launch: &Launch) -> Result<LaunchReport, LaunchFailure> {
         let start = Instant::now();
         let kernel = &launch.kernel;
         let shared_bytes = self
             .check(launch)
             .map_err(|kind| failure(kernel, None, kind))?;
-        let context = Context {
-            launch,
-            kernel,
-            properties: &self.properties,
-            shared_bytes,
-            stop: AtomicBool::new(false),
-        };
         let cluster_size: u64 = launch
             .cluster
             .iter()
@@ -41,6 +43,15 @@ impl Device {
             .map(|extent| u64::from(*extent))
             .product();
         let clusters = ctas / cluster_size;
+        let threads = thread_count(launch.options.threads, clusters);
+        let context = Context {
+            launch,
+            kernel,
+            properties: &self.properties,
+            shared_bytes,
+            stop: AtomicBool::new(false),
+            spinning: Spinning::new(threads),
+        };
         let next = AtomicU64::new(0);
         let outcome = Mutex::new((LaunchReport::default(), None));
         let view = self.memory.view();
@@ -58,6 +69,7 @@ impl Device {
                     failed = Some((index, error));
                 }
             }
+            context.spinning.end();
             let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
             outcome.0.add(&cluster.report);
             if let Some((index, error)) = failed
@@ -67,7 +79,6 @@ impl Device {
                 outcome.1 = Some((index, error));
             }
         };
-        let threads = thread_count(launch.options.threads, clusters);
         if threads == 1 {
             worker(view);
         } else {

@@ -3,12 +3,14 @@
 mod async_engine;
 mod atomics;
 mod barrier;
+mod chunks;
 mod cluster;
 mod cluster_barrier;
 mod exec;
 mod explore;
 pub mod global;
 mod grid;
+mod livelock;
 mod mbarrier;
 mod pair;
 mod random;

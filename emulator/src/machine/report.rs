@@ -7,6 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::global::GlobalFault;
+use super::schedule::Schedule;
 use crate::isa::ir::Kernel;
 
 /// Counters of a finished launch.
@@ -77,6 +78,8 @@ pub struct LaunchFailure {
     /// `None` where no single instruction is to blame.
     pub site: Option<Box<Site>>,
     pub kind: FailureKind,
+    /// The schedule under which it failed, unless that is the default one.
+    pub schedule: Option<Box<Schedule>>,
 }
 
 impl fmt::Display for LaunchFailure {
@@ -99,7 +102,10 @@ impl fmt::Display for LaunchFailure {
                 race.operation, race.issued_by_warp, race.issued_at
             )?;
         }
-        Ok(())
+        match &self.schedule {
+            Some(schedule) => write!(f, "\n  replay with {}", schedule.replay()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -155,7 +161,7 @@ impl LaunchFailure {
             Global(GlobalFault::Misaligned { .. }) | Misaligned { .. } => {
                 FailureClass::MisalignedAddress
             }
-            Deadlock(_) | Hang(_) => FailureClass::Timeout,
+            Deadlock(_) | Livelock(_) | Hang(_) => FailureClass::Timeout,
             Unsupported { .. } => FailureClass::NotSupported,
             DivergentAligned { .. } | NotAMember { .. } | IllegalOperand { .. } => {
                 FailureClass::IllegalInstruction
@@ -279,6 +285,8 @@ pub enum FailureKind {
     #[error("{0}")]
     Deadlock(Box<StallReport>),
     #[error("{0}")]
+    Livelock(Box<StallReport>),
+    #[error("{0}")]
     Hang(Box<StallReport>),
     #[error("the emulator does not support {what} yet")]
     Unsupported { what: String },
@@ -374,11 +382,21 @@ impl fmt::Display for AsyncRace {
 pub struct StallReport {
     /// Warp instructions executed until then.
     pub steps: u64,
-    /// `true`: nothing can ever run again. `false`: the step limit was reached.
-    pub deadlock: bool,
+    pub stall: Stall,
     pub groups: Vec<StalledGroup>,
     /// In issue order.
     pub in_flight: Vec<InFlight>,
+}
+
+/// How it is known that CTAs cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stall {
+    /// No warp can run.
+    Deadlock,
+    /// All warps that can run poll what nobody is going to change.
+    Livelock,
+    /// Warps have run for longer than the launch allows.
+    StepLimit,
 }
 
 /// Lanes of one warp that run, or wait, together.
@@ -396,6 +414,12 @@ pub struct StalledGroup {
 pub enum StallReason {
     /// It runs: a loop that never ends, or polling.
     Running,
+    /// It polls in a loop what it would otherwise wait for.
+    Polling(Box<StallReason>),
+    /// It loads from this address in a loop.
+    PollingMemory {
+        address: u64,
+    },
     Mbarrier {
         address: u32,
         wanted_parity: u32,
@@ -458,6 +482,8 @@ impl fmt::Display for StallReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Running => write!(f, "runs"),
+            Self::Polling(reason) => write!(f, "polls: {reason}"),
+            Self::PollingMemory { address } => write!(f, "polls memory at {address:#x}"),
             Self::Mbarrier {
                 address,
                 wanted_parity,
@@ -513,19 +539,23 @@ impl fmt::Display for StallReason {
 
 impl fmt::Display for StallReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.deadlock {
-            write!(
+        let steps = self.steps;
+        match self.stall {
+            Stall::Deadlock => write!(
                 f,
-                "deadlock after {} warp instructions: no warp can run and nothing is in flight that could wake one",
-                self.steps
-            )?;
-        } else {
-            write!(
+                "deadlock after {steps} warp instructions: no warp can run and nothing is in flight \
+                 that could wake one"
+            ),
+            Stall::Livelock => write!(
                 f,
-                "hang: the step limit was reached after {} warp instructions",
-                self.steps
-            )?;
-        }
+                "livelock after {steps} warp instructions: all warps that can run poll what nobody \
+                 is left to change"
+            ),
+            Stall::StepLimit => write!(
+                f,
+                "hang: the step limit was reached after {steps} warp instructions"
+            ),
+        }?;
         let mut cta = None;
         for group in &self.groups {
             if cta != Some(group.cta) {
@@ -609,6 +639,7 @@ pub(super) fn failure(
         kernel: kernel.name.clone(),
         site,
         kind,
+        schedule: None,
     }
 }
 

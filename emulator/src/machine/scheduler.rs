@@ -7,8 +7,8 @@ use super::async_engine::Operation;
 use super::cluster::{At, Cluster, LateFailure};
 use super::exec::{self, Flow};
 use super::report::{
-    FailureKind, InFlight, LaunchFailure, Site, SourceLine, StallReason, StallReport, StalledGroup,
-    Step, failure,
+    FailureKind, InFlight, LaunchFailure, Site, SourceLine, Stall, StallReason, StallReport,
+    StalledGroup, Step, failure,
 };
 use super::turns::Turn;
 use super::warp::{Group, State, Wait, lanes};
@@ -22,6 +22,9 @@ const PATIENCE: u64 = 4096;
 /// and every access is checked against all that is in flight.
 const MOST_IN_FLIGHT: usize = 1024;
 
+/// Turns between looks at whether everybody polls.
+const WATCH_TURNS: u32 = 64;
+
 /// Turns between looks at whether another cluster failed.
 const STOP_CHECK_TURNS: u32 = 256;
 
@@ -34,7 +37,10 @@ impl Cluster<'_> {
         loop {
             turns = turns.wrapping_add(1);
             if self.steps >= limit {
-                return Err(self.stalled(false));
+                return Err(self.stalled(Stall::StepLimit));
+            }
+            if turns.is_multiple_of(WATCH_TURNS) && self.livelocked() {
+                return Err(self.stalled(Stall::Livelock));
             }
             if turns.is_multiple_of(STOP_CHECK_TURNS) && self.context.stop.load(Ordering::Relaxed) {
                 return Err(failure(self.context.kernel, None, FailureKind::Stopped));
@@ -60,7 +66,7 @@ impl Cluster<'_> {
             }
             last_completion = self.steps;
             if !self.complete_one()? {
-                return Err(self.stalled(true));
+                return Err(self.stalled(Stall::Deadlock));
             }
         }
     }
@@ -142,6 +148,9 @@ impl Cluster<'_> {
             self.ctas[cta].warps[warp].groups[group].pc = pc;
             let flow = exec::execute(self, at, inst, active)
                 .map_err(|kind| self.failed(at, active, kind))?;
+            if self.watch.is_active() {
+                self.watch_instruction(at, inst, active);
+            }
             match flow {
                 Flow::Next => pc += 1,
                 Flow::Branch { target } if active == mask => pc = target,
@@ -404,7 +413,7 @@ impl Cluster<'_> {
             .collect()
     }
 
-    fn stalled(&mut self, deadlock: bool) -> LaunchFailure {
+    fn stalled(&mut self, stall: Stall) -> LaunchFailure {
         let mut groups = Vec::new();
         for cta in 0..self.ctas.len() {
             for warp in 0..self.ctas[cta].warps.len() {
@@ -413,7 +422,7 @@ impl Cluster<'_> {
                         mask, pc, state, ..
                     } = self.ctas[cta].warps[warp].groups[group];
                     let reason = match state {
-                        State::Ready => StallReason::Running,
+                        State::Ready => self.polling(cta, warp),
                         State::Blocked(wait) => self.reason(cta, warp, wait),
                     };
                     groups.push(self.stalled_group(cta, warp, mask, pc, reason));
@@ -427,13 +436,14 @@ impl Cluster<'_> {
         }
         let report = Box::new(StallReport {
             steps: self.steps,
-            deadlock,
+            stall,
             groups,
             in_flight: self.in_flight(),
         });
-        let kind = match deadlock {
-            true => FailureKind::Deadlock(report),
-            false => FailureKind::Hang(report),
+        let kind = match stall {
+            Stall::Deadlock => FailureKind::Deadlock(report),
+            Stall::Livelock => FailureKind::Livelock(report),
+            Stall::StepLimit => FailureKind::Hang(report),
         };
         failure(self.context.kernel, None, kind)
     }
@@ -455,7 +465,7 @@ impl Cluster<'_> {
         }
     }
 
-    fn reason(&mut self, cta: usize, warp: usize, wait: Wait) -> StallReason {
+    pub fn reason(&mut self, cta: usize, warp: usize, wait: Wait) -> StallReason {
         let cta = &mut self.ctas[cta];
         let live = cta.warps[warp].live;
         match wait {

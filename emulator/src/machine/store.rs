@@ -56,6 +56,8 @@ pub struct StoreWrite {
     pub group: Option<u32>,
     /// What the first step read.
     pub data: Option<Vec<u8>>,
+    /// The bytes of `data` that are written, where the others go at another time.
+    pub part: Option<Range<usize>>,
 }
 
 impl Target {
@@ -109,9 +111,20 @@ impl Target {
 }
 
 impl StoreWrite {
+    /// The bytes of `data` that are written.
+    pub fn part(&self) -> Range<usize> {
+        self.part.clone().unwrap_or(0..self.target.bytes() as usize)
+    }
+
     pub fn execute(&self, global: &GlobalView) -> Step<()> {
         let data = self.data.as_deref().unwrap_or_default();
-        for (bytes, address) in self.target.pieces() {
+        let part = self.part();
+        for (piece, start) in self.target.pieces() {
+            let bytes = piece.start.max(part.start)..piece.end.min(part.end);
+            if bytes.is_empty() {
+                continue;
+            }
+            let address = start + (bytes.start - piece.start) as u64;
             match self.reduction {
                 None => global.write(address, &data[bytes])?,
                 Some(reduction) => reduction.apply(global, address, &data[bytes])?,

@@ -101,6 +101,7 @@ fn issue(
         reduction,
         group: None,
         data: None,
+        part: None,
     };
     cluster.issue(at, lane, Work::StoreRead(read), reads)?;
     cluster.issue(at, lane, Work::StoreWrite(write), writes)
