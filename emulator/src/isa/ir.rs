@@ -395,6 +395,12 @@ pub enum ReduxOp {
     And,
     Or,
     Xor,
+    /// `min.f32`, `max.f32`: of magnitudes with `.abs`; a NaN wins with `.NaN` and loses otherwise.
+    Float {
+        largest: bool,
+        magnitude: bool,
+        nan: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -230,6 +230,15 @@ fn maximum_f32(a: f32, b: f32, nan: bool) -> f32 {
     -minimum_f32(-a, -b, nan)
 }
 
+/// The code of the smaller or larger of two f32 values.
+pub fn extremum_f32(largest: bool, a: f32, b: f32, nan: bool) -> u32 {
+    let value = match largest {
+        true => maximum_f32(a, b, nan),
+        false => minimum_f32(a, b, nan),
+    };
+    f32_slot(value) as u32
+}
+
 fn run_f64(function: FloatFunction, lanes: &mut Lanes) {
     let x = f64::from_bits;
     /// The host's own choice of NaN is not portable: the first NaN operand, quieted, else the default NaN.

@@ -13,7 +13,7 @@ mod integer;
 pub use bits::{BitsOp, PermuteMode};
 pub use compare::{BooleanOp, Comparison, FloatClass, Operator, SetResult};
 pub use convert::{Conversion, FloatOptions};
-pub use float::{FloatFunction, FloatOp};
+pub use float::{FloatFunction, FloatOp, extremum_f32};
 pub use format::{Finite, Format, Rounding, Value};
 pub use integer::{CarryOp, IntType, IntegerOp};
 

@@ -1,6 +1,6 @@
 //! Loads, stores, atomics, fences and cache control (PTX ISA §9.7.9, §9.7.13).
 
-use super::super::ir::{AtomicOp, FenceKind, Op, Scope, Semantics, Space, Type};
+use super::super::ir::{AtomicOp, FenceKind, Op, Scope, Semantics, Space, Src, Type};
 use super::modifiers::{Modifiers, SPACES};
 use super::operands::{bits_type, operand_count};
 use super::{Decoded, Decoder};
@@ -69,6 +69,19 @@ impl Decoder<'_> {
         let (address, space) = self.address_in(&operands[1], space)?;
         let elements = self.elements(&operands[0]);
         check_length(elements.len(), length)?;
+        if ty == Type::B128 {
+            let halves = self.wide_access(elements, semantics)?;
+            self.emit(Op::Load {
+                space,
+                ty: Type::B64,
+                register_bits: 64,
+                dsts: halves.map(Some).to_vec(),
+                address,
+                semantics,
+                scope,
+            });
+            return Ok(());
+        }
         let mut register_bits = type_bits(ty);
         let mut dsts = Vec::new();
         for element in elements {
@@ -103,7 +116,13 @@ impl Decoder<'_> {
         operand_count(operands, 2 + usize::from(policy), 2 + usize::from(policy))?;
         let (address, space) = self.address_in(&operands[0], space)?;
         check_length(self.elements(&operands[1]).len(), length)?;
-        let srcs = self.srcs(&operands[1], memory_operand(ty))?;
+        let (ty, srcs) = match ty {
+            Type::B128 => {
+                let halves = self.wide_access(self.elements(&operands[1]), semantics)?;
+                (Type::B64, halves.map(Src::Reg).to_vec())
+            }
+            _ => (ty, self.srcs(&operands[1], memory_operand(ty))?),
+        };
         self.emit(Op::Store {
             space,
             ty,

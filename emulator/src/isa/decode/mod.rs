@@ -20,6 +20,7 @@ mod scope;
 mod special;
 mod tcgen05;
 mod warp;
+mod wide;
 
 #[cfg(test)]
 mod tests;

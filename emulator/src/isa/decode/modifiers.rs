@@ -84,6 +84,7 @@ pub(super) fn ir_type(name: &str) -> Option<Type> {
         "b16" => Type::B16,
         "b32" => Type::B32,
         "b64" => Type::B64,
+        "b128" => Type::B128,
         "u8" => Type::U8,
         "u16" => Type::U16,
         "u32" => Type::U32,

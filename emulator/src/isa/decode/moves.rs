@@ -24,6 +24,9 @@ impl Decoder<'_> {
     }
 
     fn mov(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
+        if m.flag("b128") {
+            return self.wide_move(operands);
+        }
         let ty = m.value_type()?;
         let [dst, src] = exactly(operands)?;
         match (dst, src) {

@@ -83,6 +83,15 @@ impl<'a> Scopes<'a> {
         slot
     }
 
+    /// A register of 128 bits takes two slots, the low half's first.
+    fn new_register(&mut self, bits: u32) -> Register {
+        let slot = self.new_slot();
+        if bits == 128 {
+            self.new_slot();
+        }
+        Register { slot, bits }
+    }
+
     pub fn enter(&mut self, opaque: bool) {
         self.scopes.push(Scope {
             opaque,
@@ -112,8 +121,8 @@ impl<'a> Scopes<'a> {
                 }
             }
             None => {
-                let slot = self.new_slot();
-                self.declare(name, Symbol::Register(Register { slot, bits }));
+                let register = self.new_register(bits);
+                self.declare(name, Symbol::Register(register));
             }
         }
     }
@@ -159,10 +168,7 @@ impl<'a> Scopes<'a> {
             let Some(bits) = self.scopes[index].family_bits(name) else {
                 continue;
             };
-            let symbol = Symbol::Register(Register {
-                slot: self.new_slot(),
-                bits,
-            });
+            let symbol = Symbol::Register(self.new_register(bits));
             self.scopes[index].symbols.insert(name.to_owned(), symbol);
             return Some(symbol);
         }

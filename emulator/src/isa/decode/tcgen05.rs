@@ -16,6 +16,14 @@ const TMEM_SHAPES: &[(&str, TmemShape)] = &[
     ("16x32bx2", TmemShape::S16x32bx2),
 ];
 
+const COPY_SHAPES: &[(&str, CopyShape)] = &[
+    ("128x256b", CopyShape::S128x256b),
+    ("128x128b", CopyShape::S128x128b),
+    ("4x256b", CopyShape::S4x256b),
+    ("64x128b", CopyShape::S64x128bWarpx2_02_13),
+    ("32x128b", CopyShape::S32x128bWarpx4),
+];
+
 const REPEATS: &[(&str, u32)] = &[
     ("x1", 1),
     ("x2", 2),
@@ -138,16 +146,17 @@ impl Decoder<'_> {
         let cta_group = m
             .cta_group()
             .ok_or("needs `.cta_group::1` or `.cta_group::2`")?;
-        let shape = match m.take(Some).ok_or("needs a shape")? {
-            "128x256b" => CopyShape::S128x256b,
-            "128x128b" => CopyShape::S128x128b,
-            "4x256b" => CopyShape::S4x256b,
-            "64x128b" => m.require_one_of(&[
+        // Real code puts `.warpx4` before the shape as well as behind it.
+        let shape = match m.require_one_of(COPY_SHAPES)? {
+            CopyShape::S64x128bWarpx2_02_13 => m.require_one_of(&[
                 ("warpx2::02_13", CopyShape::S64x128bWarpx2_02_13),
                 ("warpx2::01_23", CopyShape::S64x128bWarpx2_01_23),
             ])?,
-            "32x128b" => m.require_one_of(&[("warpx4", CopyShape::S32x128bWarpx4)])?,
-            other => return Err(format!("`.{other}` is not a supported copy shape")),
+            CopyShape::S32x128bWarpx4 => {
+                m.require("warpx4")?;
+                CopyShape::S32x128bWarpx4
+            }
+            shape => shape,
         };
         let [address, descriptor] = exactly(operands)?;
         let address = self.address_value(address)?;

@@ -121,7 +121,21 @@ impl Decoder<'_> {
             ("or", ReduxOp::Or),
             ("xor", ReduxOp::Xor),
         ])?;
-        let ty = m.require_one_of(&[("u32", Type::U32), ("s32", Type::S32), ("b32", Type::B32)])?;
+        let ty = m.require_one_of(&[
+            ("u32", Type::U32),
+            ("s32", Type::S32),
+            ("b32", Type::B32),
+            ("f32", Type::F32),
+        ])?;
+        let op = match (op, ty) {
+            (ReduxOp::Min | ReduxOp::Max, Type::F32) => ReduxOp::Float {
+                largest: op == ReduxOp::Max,
+                magnitude: m.flag("abs"),
+                nan: m.flag("NaN"),
+            },
+            (_, Type::F32) => return Err("`.f32` needs `.min` or `.max`".into()),
+            _ => op,
+        };
         let [dst, value, members] = exactly(operands)?;
         let dst = self.dst(dst)?;
         let value = self.src(value, B32)?;

@@ -2,13 +2,16 @@
 //! members are there.
 
 use super::{Flow, uniform};
+use crate::isa::alu::extremum_f32;
 use crate::isa::ir::{Op, ReduxOp, ShuffleMode, Src, Type, VoteMode};
+use crate::machine::Mode;
 use crate::machine::cluster::{At, Cluster};
 use crate::machine::report::{FailureKind, Step};
 use crate::machine::warp::{State, Wait, Warp, lanes};
 
 /// Executes the collective once its last members come; members that exited are not waited for.
 pub fn execute(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<Flow> {
+    let mode = cluster.context.launch.options.mode;
     let warp = &mut cluster.ctas[at.cta].warps[at.warp];
     let members = uniform(warp, members(op), active, "the member mask")? as u32;
     if active & !members != 0 {
@@ -19,7 +22,7 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<Flow
     }
     let required = members & warp.live;
     if active == required {
-        apply(warp, op, active)?;
+        apply(warp, op, active, mode)?;
         return Ok(Flow::Next);
     }
     let pc = warp.groups[at.group].pc;
@@ -48,7 +51,7 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<Flow
             members,
         }));
     }
-    apply(warp, op, required)?;
+    apply(warp, op, required, mode)?;
     for index in 0..warp.groups.len() {
         if is_there(index, warp) != 0 {
             warp.release(index);
@@ -69,9 +72,9 @@ fn members(op: &Op) -> Src {
     }
 }
 
-fn apply(warp: &mut Warp, op: &Op, active: u32) -> Step<()> {
+fn apply(warp: &mut Warp, op: &Op, active: u32, mode: Mode) -> Step<()> {
     match op {
-        Op::Shuffle { .. } => shuffle(warp, op, active),
+        Op::Shuffle { .. } => shuffle(warp, op, active, mode),
         Op::Vote {
             mode,
             dst,
@@ -119,7 +122,12 @@ fn apply(warp: &mut Warp, op: &Op, active: u32) -> Step<()> {
         } => {
             let mut values = lanes(active).map(|lane| warp.value(*value, lane) as u32);
             let first = values.next().unwrap_or_default();
-            let result = values.try_fold(first, |a, b| reduce(*op, *ty, a, b))?;
+            // Once with itself, which makes a lone NaN canonical and takes a lone magnitude.
+            let first = match op {
+                ReduxOp::Float { .. } => reduce(*op, *ty, first, first),
+                _ => first,
+            };
+            let result = values.fold(first, |a, b| reduce(*op, *ty, a, b));
             for lane in lanes(active) {
                 warp.set(*dst, lane, result.into());
             }
@@ -139,14 +147,9 @@ fn apply(warp: &mut Warp, op: &Op, active: u32) -> Step<()> {
     }
 }
 
-fn reduce(op: ReduxOp, ty: Type, a: u32, b: u32) -> Step<u32> {
+fn reduce(op: ReduxOp, ty: Type, a: u32, b: u32) -> u32 {
     let signed = ty == Type::S32;
-    if ty == Type::F32 {
-        return Err(FailureKind::Unsupported {
-            what: "redux.sync.f32".to_owned(),
-        });
-    }
-    Ok(match op {
+    match op {
         ReduxOp::Add => a.wrapping_add(b),
         ReduxOp::And => a & b,
         ReduxOp::Or => a | b,
@@ -155,14 +158,29 @@ fn reduce(op: ReduxOp, ty: Type, a: u32, b: u32) -> Step<u32> {
         ReduxOp::Max if signed => (a as i32).max(b as i32) as u32,
         ReduxOp::Min => a.min(b),
         ReduxOp::Max => a.max(b),
-    })
+        ReduxOp::Float {
+            largest,
+            magnitude,
+            nan,
+        } => {
+            let value = |bits: u32| {
+                let value = f32::from_bits(bits);
+                if magnitude { value.abs() } else { value }
+            };
+            extremum_f32(largest, value(a), value(b), nan)
+        }
+    }
 }
 
-/// PTX ISA §9.7.9.6. Lanes outside of the mask can't be read: the values of lanes that exited are
-/// undefined, so reading one is refused.
-fn shuffle(warp: &mut Warp, op: &Op, active: u32) -> Step<()> {
+/// What a lane gets from a lane that does not take part: undefined (PTX ISA §9.7.9.6), so a value that no
+/// program expects.
+const UNDEFINED: u64 = 0xCBCB_CBCB;
+
+/// PTX ISA §9.7.9.6. Reading a lane that does not take part is only wrong where the value is used, and compilers
+/// write shuffles of partial warps whose excess they discard.
+fn shuffle(warp: &mut Warp, op: &Op, active: u32, mode: Mode) -> Step<()> {
     let Op::Shuffle {
-        mode,
+        mode: direction,
         dst,
         in_range,
         value,
@@ -183,7 +201,7 @@ fn shuffle(warp: &mut Warp, op: &Op, active: u32) -> Step<()> {
         let own = lane as i32;
         let first = own & segment;
         let last = first | (bound & !segment);
-        let (source, valid) = match mode {
+        let (source, valid) = match direction {
             ShuffleMode::Up => (own - b, own - b >= last),
             ShuffleMode::Down => (own + b, own + b <= last),
             ShuffleMode::Bfly => (own ^ b, own ^ b <= last),
@@ -196,12 +214,18 @@ fn shuffle(warp: &mut Warp, op: &Op, active: u32) -> Step<()> {
     }
     for lane in lanes(active) {
         let (source, valid) = sources[lane];
-        if active & 1 << source == 0 {
+        let takes_part = active & 1 << source != 0;
+        if !takes_part && mode == Mode::Strict {
             return Err(FailureKind::IllegalOperand(format!(
                 "lane {lane} reads lane {source}, which does not take part in the shuffle"
             )));
         }
-        warp.set(*dst, lane, values[source]);
+        let value = if takes_part {
+            values[source]
+        } else {
+            UNDEFINED
+        };
+        warp.set(*dst, lane, value);
         warp.set(*in_range, lane, valid.into());
     }
     Ok(())

@@ -129,16 +129,54 @@ fn only_members_may_take_part() {
 }
 
 #[test]
-fn the_value_of_a_lane_that_is_not_there_cannot_be_read() {
-    let kind = program(
+fn reductions_of_f32() {
+    // Lane 3 has a NaN, lane 4 -100, the others their number.
+    let out = program(
+        r"
+    cvt.rn.f32.u32 %f0, %r0;
+    setp.eq.u32 %p1, %r0, 3;
+    @%p1 mov.b32 %f0, 0xffc00001;
+    setp.eq.u32 %p1, %r0, 4;
+    @%p1 mov.f32 %f0, -100.0;
+    redux.sync.min.f32 %f1, %f0, -1;
+    redux.sync.max.abs.f32 %f2, %f0, -1;
+    redux.sync.max.NaN.f32 %f3, %f0, -1;
+    st.global.f32 [%rd1], %f1;
+    st.global.f32 [%rd1+128], %f2;
+    st.global.f32 [%rd1+256], %f3;
+    setp.eq.u32 %p1, %r0, 3;
+    mov.f32 %f4, 0.0;
+    @%p1 redux.sync.min.f32 %f4, %f0, 8;
+    st.global.f32 [%rd1+384], %f4;
+",
+    )
+    .run();
+    assert_eq!(out[..32], [(-100f32).to_bits(); 32]);
+    assert_eq!(out[32..64], [100f32.to_bits(); 32]);
+    assert_eq!(out[64..96], [0x7fff_ffff; 32]);
+    assert_eq!(out[99], 0x7fff_ffff, "a lone NaN is canonical too");
+}
+
+#[test]
+fn the_value_of_a_lane_that_is_not_there_is_undefined() {
+    let mut program = program(
         r"
     setp.ge.u32 %p1, %r0, 16;
     @%p1 bra DONE;
-    shfl.sync.idx.b32 %r10, %r0, 20, 31, 0xffff;
+    add.u32 %r11, %r0, 10;
+    shfl.sync.idx.b32 %r10, %r0, %r11, 31, 0xffff;
+    st.global.u32 [%rd1], %r10;
 DONE:
 ",
-    )
-    .fail_at("shfl.sync");
+    );
+    let out = program.run();
+    assert_eq!(out[..6], [10, 11, 12, 13, 14, 15]);
+    assert!(
+        out[6..16].iter().all(|value| *value > 31),
+        "no lane's value: {out:?}"
+    );
+    program.launch.options.mode = Mode::Strict;
+    let kind = program.fail_at("shfl.sync");
     assert!(matches!(kind, FailureKind::IllegalOperand(_)), "{kind}");
 }
 

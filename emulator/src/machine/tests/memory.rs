@@ -224,3 +224,32 @@ fn the_end_of_the_address_space_is_out_of_bounds() {
         assert!(out_of_bounds(&kind), "{kind}");
     }
 }
+
+#[test]
+fn registers_of_128_bits_are_pairs() {
+    let out = program(
+        r"
+    .reg .b128 %rq<3>;
+    .reg .b128 wide;
+    mov.b64 %rd2, 0x1111111122222222;
+    mov.b64 %rd3, 0x3333333344444444;
+    mov.b128 %rq1, {%rd2, %rd3};
+    mov.b128 wide, %rq1;
+    mov.b128 {%rd4, %rd5}, wide;
+    st.global.v2.b64 [%rd0], {%rd4, %rd5};
+    ld.global.b128 %rq0, [%rd0];
+    st.shared.b128 [%r2+16], %rq0;
+    ld.shared.v2.b64 {%rd6, %rd7}, [%r2+16];
+    st.global.v2.b64 [%rd0+16], {%rd7, %rd6};
+",
+    )
+    .run();
+    assert_eq!(
+        out[..4],
+        [0x2222_2222, 0x1111_1111, 0x4444_4444, 0x3333_3333]
+    );
+    assert_eq!(
+        out[4..8],
+        [0x4444_4444, 0x3333_3333, 0x2222_2222, 0x1111_1111]
+    );
+}
