@@ -94,12 +94,6 @@ impl SmemDescriptor {
                 found: field(46, 3),
             });
         }
-        if field(49, 3) != 0 {
-            return Err(DescriptorError::BaseOffset {
-                descriptor,
-                found: field(49, 3),
-            });
-        }
         if field(52, 1) != 0 {
             return Err(DescriptorError::AbsoluteLeading { descriptor });
         }
@@ -111,6 +105,13 @@ impl SmemDescriptor {
             6 => Swizzle::B32,
             found => return Err(DescriptorError::SwizzleCode { descriptor, found }),
         };
+        // Where nothing is swizzled there is no pattern to be off its boundary; Triton fills the field in all the same.
+        if swizzle != Swizzle::None && field(49, 3) != 0 {
+            return Err(DescriptorError::BaseOffset {
+                descriptor,
+                found: field(49, 3),
+            });
+        }
         let decoded = SmemDescriptor {
             start: (field(0, 14) as u32) << 4,
             leading: (field(16, 14) as u32) << 4,

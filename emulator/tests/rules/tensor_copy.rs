@@ -70,6 +70,24 @@ fn scale_tiles_reach_all_four_quarters() {
     });
 }
 
+/// There is no pattern whose phase it could tell; Triton fills it in from the address.
+#[test]
+fn without_a_swizzle_the_base_offset_means_nothing() {
+    let descriptor = descriptor(SOURCE, 0, 128) | 4 << 49;
+    check("32x128b.warpx4", 4, descriptor, |lane, byte| {
+        lane % 32 * 16 + byte
+    });
+}
+
+/// Compilers write the modifiers in either order.
+#[test]
+fn the_multiplicity_may_precede_the_shape() {
+    let descriptor = descriptor(SOURCE, 0, 128);
+    check("warpx4.32x128b", 4, descriptor, |lane, byte| {
+        lane % 32 * 16 + byte
+    });
+}
+
 /// In the 128×4 scale-factor layout, scale (row, block) is byte row % 32 · 16 + row / 32 · 4 + block of a tile: after the
 /// copy it is byte `block` of lane row % 32, column row / 32.
 #[test]
@@ -196,7 +214,7 @@ fn broken_descriptors_are_refused() {
     for (bad, message) in [
         (good | 1 << 14, "reserved bits"),
         (good & !(1 << 46), "bits 46-48"),
-        (good | 1 << 49, "base offset"),
+        (good | 1 << 49 | SWIZZLE_128B, "base offset"),
         (good | 3 << 61, "does not exist"),
     ] {
         Program::with_input(&body("32x128b.warpx4", 0, bad, 512), &noise(512))
