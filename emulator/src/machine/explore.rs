@@ -32,11 +32,13 @@ impl<E: fmt::Display> fmt::Display for FailingSchedule<E> {
             schedule,
             error,
         } = self;
-        write!(
-            f,
-            "schedule {index} fails: {error}\n  replay with {}",
-            schedule.replay()
-        )
+        let (error, replay) = (error.to_string(), schedule.replay());
+        write!(f, "schedule {index} fails: {error}")?;
+        // A launch's failure says so itself.
+        match error.contains(&replay) {
+            true => Ok(()),
+            false => write!(f, "\n  replay with {replay}"),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod device;
 mod info;
 mod progress;
 mod run;
+mod schedules;
 mod verify;
 
 use std::process::ExitCode;

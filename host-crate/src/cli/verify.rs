@@ -7,12 +7,13 @@ use std::time::Instant;
 use clap::Args;
 use nvfp4_dual_gemm::InputKind;
 use nvfp4_dual_gemm::check::{self, Outcome, Problem};
+use nvfp4_dual_gemm::plan::Shape;
 use nvfp4_dual_gemm::suite::Suite;
 use serde_json::json;
 
 use super::progress::Bar;
 use super::run::to_json;
-use super::{InputArgs, device, exit_code, parse_inputs};
+use super::{InputArgs, device, exit_code, parse_inputs, schedules};
 
 #[derive(Args)]
 pub struct VerifyArgs {
@@ -22,8 +23,27 @@ pub struct VerifyArgs {
     /// Only these inputs; may be repeated [default: contest and full]
     #[arg(long, value_parser = parse_inputs)]
     inputs: Vec<InputKind>,
+    /// Only this shape, instead of a suite
+    #[arg(long, value_name = "MxNxK[xL]", value_parser = parse_shape)]
+    shape: Option<Shape>,
+    /// Run each problem under this many schedules of the emulator, which look for races
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    schedules: Option<u64>,
+    /// Seed of the schedules
+    #[arg(long, default_value_t = 0, requires = "schedules")]
+    schedule_seed: u64,
     #[command(flatten)]
     common: InputArgs,
+}
+
+fn parse_shape(text: &str) -> Result<Shape, String> {
+    let extents: Result<Vec<usize>, _> = text.split('x').map(str::parse).collect();
+    let shape = match extents.as_deref() {
+        Ok(&[m, n, k]) => Shape::new(m, n, k, 1),
+        Ok(&[m, n, k, batch]) => Shape::new(m, n, k, batch),
+        _ => return Err("a shape is MxNxK or MxNxKxL".to_owned()),
+    };
+    shape.map_err(|error| error.to_string())
 }
 
 fn parse_suite(name: &str) -> Result<Suite, String> {
@@ -31,7 +51,10 @@ fn parse_suite(name: &str) -> Result<Suite, String> {
 }
 
 pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let shapes = args.suite.shapes()?;
+    let shapes = match args.shape {
+        Some(shape) => vec![shape],
+        None => args.suite.shapes()?,
+    };
     let kinds = match args.inputs.as_slice() {
         [] => &[InputKind::Contest, InputKind::Full],
         kinds => kinds,
@@ -49,6 +72,18 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     });
     let device = device::open()?;
     let json = args.common.json;
+    let problems = combinations.map(|(shape, inputs, tile_n)| Problem {
+        shape,
+        inputs,
+        seed: args.common.seed,
+        alpha1: None,
+        alpha2: None,
+        tile_n,
+        launches: 1,
+    });
+    if let Some(count) = args.schedules {
+        return schedules::run(&device, problems, count, args.schedule_seed, json);
+    }
     let mut out = std::io::stdout();
     if !json {
         writeln!(out, "{}", device.describe())?;
@@ -56,17 +91,8 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     }
     let start = Instant::now();
     let (mut runs, mut failed) = (0, 0);
-    for (shape, inputs, tile_n) in combinations {
-        let problem = Problem {
-            shape,
-            inputs,
-            seed: args.common.seed,
-            alpha1: None,
-            alpha2: None,
-            tile_n,
-            launches: 1,
-        };
-        let bar = Bar::new(format!("{shape} {inputs}"));
+    for problem in problems {
+        let bar = Bar::new(format!("{} {}", problem.shape, problem.inputs));
         let outcome = check::run(&device.kernels, &problem, &bar);
         bar.finish();
         let outcome = outcome?;

@@ -352,6 +352,31 @@ pub fn prefer_fast_emulation() {
     let _ = ptx_emulator::driver::prefer_fast();
 }
 
+/// Calls `run` once per schedule of the emulator, until one fails, with this thread's launches following it. The
+/// first `count` schedules of the portfolio of `seed` are tried, in the mode that the environment names, or `check`.
+///
+/// # Errors
+/// The environment's variable that is not understood.
+#[cfg(feature = "emulator")]
+pub fn explore_schedules<E: std::fmt::Display>(
+    count: u64,
+    seed: u64,
+    mut run: impl FnMut() -> Result<(), E>,
+) -> Result<ptx_emulator::machine::Exploration<E>, ptx_emulator::driver::OptionError> {
+    use ptx_emulator::driver::{from_environment, set_launch_options};
+    use ptx_emulator::machine::{LaunchOptions, explore};
+    let options = from_environment()?;
+    let exploration = explore(count, seed, |schedule| {
+        set_launch_options(Some(LaunchOptions {
+            schedule: *schedule,
+            ..options.clone()
+        }));
+        run()
+    });
+    set_launch_options(None);
+    Ok(exploration)
+}
+
 fn select_once(
     wanted: Option<DriverKind>,
     make: impl FnOnce() -> Result<Selection, DriverError>,
