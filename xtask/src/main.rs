@@ -1,10 +1,13 @@
-//! `cargo xtask COMMAND`: everything about the kernels' PTX that plain cargo cannot do.
+//! `cargo xtask COMMAND`: everything about the kernels' PTX and the emulator that plain cargo cannot
+//! do.
 
 mod build_ptx;
 mod graph;
+mod libcuda;
 mod ptxas;
 mod sass;
 mod setup;
+mod third_party;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -12,7 +15,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(
     name = "cargo xtask",
-    about = "Builds, checks and inspects the kernels' PTX"
+    about = "Builds, checks and inspects the kernels' PTX, and the emulator's library"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -28,6 +31,12 @@ enum Command {
     BuildPtx(build_ptx::Arguments),
     /// Print an entry's SASS and what the K loops of its load and MMA warps consist of
     Sass(sass::Arguments),
+    /// Build the emulator as a shared library and put it into a folder as libptx_emulator.so and
+    /// libcuda.so.1
+    Libcuda(libcuda::Arguments),
+    /// Run programs that know nothing of the emulator against that library: a Python script, and
+    /// the examples and tests of the crate cudarc
+    ThirdParty,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -35,5 +44,7 @@ fn main() -> anyhow::Result<()> {
         Command::Setup(arguments) => setup::run(arguments),
         Command::BuildPtx(arguments) => build_ptx::run(arguments),
         Command::Sass(arguments) => sass::run(arguments),
+        Command::Libcuda(arguments) => libcuda::run(&arguments),
+        Command::ThirdParty => third_party::run(),
     }
 }

@@ -41,12 +41,12 @@ pub fn assemble(ptx: &Path, architecture: &str, cubin: &Path) -> Result<Vec<Reso
     ensure!(
         output.status.success(),
         "ptxas {} rejects {shown} for {architecture}:\n{log}",
-        PTXAS.version,
+        PTXAS.wheel.version,
     );
     if let Some(warning) = log.lines().find(|line| line.contains("warning")) {
         bail!(
             "ptxas {} on {shown} for {architecture}: {warning}",
-            PTXAS.version
+            PTXAS.wheel.version
         );
     }
     parse_log(&log)

@@ -22,55 +22,68 @@ pub struct Arguments {
     install: bool,
 }
 
-/// One of NVIDIA's tools, pinned.
+/// One of NVIDIA's packages on PyPI, pinned.
+pub struct Wheel {
+    pub package: &'static str,
+    pub version: &'static str,
+    /// The Linux that the wheel is for, as pip says it, without the architecture.
+    pub platform: &'static str,
+    /// SHA-256 of the wheel, by the architecture of the machine that it is for.
+    pub sha256: &'static [(&'static str, &'static str)],
+}
+
+/// One of NVIDIA's tools.
 pub struct CudaTool {
     binary: &'static str,
-    package: &'static str,
-    pub version: &'static str,
-    /// SHA-256 of the wheel, by the architecture of the machine that runs the tool.
-    wheels: &'static [(&'static str, &'static str)],
+    pub wheel: Wheel,
 }
 
 /// The judge of the PTX. The oldest release that knows sm_103f, and so the one whose verdict covers
 /// the most drivers.
 pub const PTXAS: CudaTool = CudaTool {
     binary: "ptxas",
-    package: "nvidia-cuda-nvcc",
-    version: "13.0.88",
-    wheels: &[
-        (
-            "x86_64",
-            "56fe502eb77625a12f25172caa3cdddb4e4c8ba2c8c17dba44b164761b380f03",
-        ),
-        (
-            "aarch64",
-            "c7ff28f86a24effdc6c034fa15230c549a273e4771b10a7fec14996f8cf3307f",
-        ),
-    ],
+    wheel: Wheel {
+        package: "nvidia-cuda-nvcc",
+        version: "13.0.88",
+        platform: "manylinux2014",
+        sha256: &[
+            (
+                "x86_64",
+                "56fe502eb77625a12f25172caa3cdddb4e4c8ba2c8c17dba44b164761b380f03",
+            ),
+            (
+                "aarch64",
+                "c7ff28f86a24effdc6c034fa15230c549a273e4771b10a7fec14996f8cf3307f",
+            ),
+        ],
+    },
 };
 
 /// PyPI has no nvdisasm older than 13.2; newer ones read ptxas 13.0's cubins.
 pub const NVDISASM: CudaTool = CudaTool {
     binary: "nvdisasm",
-    package: "nvidia-cuda-nvdisasm",
-    version: "13.5.37",
-    wheels: &[
-        (
-            "x86_64",
-            "d3fdbdd49fa53e2e4aacd3db8259d052bd2b049ececdcb69e92e083c6728e7ca",
-        ),
-        (
-            "aarch64",
-            "a3a8248074edb9fba63b74c38a5416b712a91ab09e70b8ab37186c3d293fc605",
-        ),
-    ],
+    wheel: Wheel {
+        package: "nvidia-cuda-nvdisasm",
+        version: "13.5.37",
+        platform: "manylinux2014",
+        sha256: &[
+            (
+                "x86_64",
+                "d3fdbdd49fa53e2e4aacd3db8259d052bd2b049ececdcb69e92e083c6728e7ca",
+            ),
+            (
+                "aarch64",
+                "a3a8248074edb9fba63b74c38a5416b712a91ab09e70b8ab37186c3d293fc605",
+            ),
+        ],
+    },
 };
 
 impl CudaTool {
     fn path(&self) -> PathBuf {
         workspace::target_dir()
             .join("cuda-tools")
-            .join(format!("{}-{}", self.binary, self.version))
+            .join(format!("{}-{}", self.binary, self.wheel.version))
     }
 
     /// The tool's path, if `setup` has fetched it.
@@ -80,7 +93,7 @@ impl CudaTool {
             path.exists(),
             "{} {} is needed and {} does not exist; run `cargo xtask setup`",
             self.binary,
-            self.version,
+            self.wheel.version,
             workspace::shown(&path),
         );
         Ok(path)
@@ -88,43 +101,67 @@ impl CudaTool {
 
     fn install(&self, sh: &Shell) -> Result<PathBuf> {
         let path = self.path();
-        if path.exists() {
-            return Ok(path);
+        if !path.exists() {
+            let member = format!("bin/{}", self.binary);
+            self.wheel.extract(sh, &[(&member, path.clone())])?;
         }
-        let wheel_sha256 = self.wheel_sha256()?;
+        Ok(path)
+    }
+}
+
+impl Wheel {
+    /// Puts files of the wheel's library folder into `dir`.
+    pub fn install(&self, sh: &Shell, files: &[&str], dir: &Path) -> Result<()> {
+        let members: Vec<_> = files.iter().map(|file| format!("lib/{file}")).collect();
+        let wanted: Vec<_> = members
+            .iter()
+            .zip(files)
+            .map(|(member, file)| (member.as_str(), dir.join(file)))
+            .collect();
+        match wanted.iter().all(|(_, path)| path.exists()) {
+            true => Ok(()),
+            false => self.extract(sh, &wanted),
+        }
+    }
+
+    /// Fetches the wheel and takes files, named by the ends of their paths, out of it.
+    fn extract(&self, sh: &Shell, files: &[(&str, PathBuf)]) -> Result<()> {
+        let sha256 = self.sha256_here()?;
         let download_dir = workspace::target_dir().join("cuda-tools/download");
         if download_dir.exists() {
             fs::remove_dir_all(&download_dir)
                 .with_context(|| format!("cannot clear {}", download_dir.display()))?;
         }
         let wheel = self.download(sh, &download_dir)?;
-        check_sha256(&wheel, wheel_sha256)?;
-        extract_binary(&wheel, self.binary, &path)?;
+        check_sha256(&wheel, sha256)?;
+        for (member, to) in files {
+            extract_member(&wheel, member, to)?;
+        }
         fs::remove_dir_all(&download_dir)
-            .with_context(|| format!("cannot remove {}", download_dir.display()))?;
-        Ok(path)
+            .with_context(|| format!("cannot remove {}", download_dir.display()))
     }
 
-    fn wheel_sha256(&self) -> Result<&'static str> {
+    fn sha256_here(&self) -> Result<&'static str> {
         let arch = std::env::consts::ARCH;
-        let known = self
-            .wheels
-            .iter()
-            .find(|(wheel_arch, _)| *wheel_arch == arch);
+        let known = self.sha256.iter().find(|(known, _)| *known == arch);
         match known {
             Some((_, sha256)) if cfg!(target_os = "linux") => Ok(sha256),
-            _ => bail!(
-                "NVIDIA publishes {} for Linux on x86_64 and aarch64; this is {} on {arch}",
-                self.binary,
-                std::env::consts::OS,
-            ),
+            _ => {
+                let known: Vec<_> = self.sha256.iter().map(|(arch, _)| *arch).collect();
+                bail!(
+                    "{} is pinned for Linux on {}; this is {} on {arch}",
+                    self.package,
+                    known.join(" and "),
+                    std::env::consts::OS,
+                )
+            }
         }
     }
 
     fn download(&self, sh: &Shell, into: &Path) -> Result<PathBuf> {
-        let platform = format!("manylinux2014_{}", std::env::consts::ARCH);
+        let platform = format!("{}_{}", self.platform, std::env::consts::ARCH);
         let requirement = format!("{}=={}", self.package, self.version);
-        println!("fetching {} from PyPI's {requirement}", self.binary);
+        println!("fetching {requirement} from PyPI");
         cmd!(
             sh,
             "python3 -m pip --disable-pip-version-check download --quiet --no-deps --only-binary=:all:
@@ -143,7 +180,7 @@ impl CudaTool {
     }
 }
 
-fn check_sha256(file: &Path, expected: &str) -> Result<()> {
+pub fn check_sha256(file: &Path, expected: &str) -> Result<()> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let found = hex(&Sha256::digest(bytes));
     ensure!(
@@ -158,19 +195,20 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Takes `bin/NAME` out of the wheel. The file appears under its final name only when complete.
-fn extract_binary(wheel: &Path, binary: &str, to: &Path) -> Result<()> {
-    let context = || format!("cannot extract {binary} from {}", wheel.display());
+/// Takes the file whose path ends so out of the wheel. It appears under its final name only when
+/// complete.
+fn extract_member(wheel: &Path, end: &str, to: &Path) -> Result<()> {
+    let context = || format!("cannot extract {end} from {}", wheel.display());
     let mut archive =
         zip::ZipArchive::new(fs::File::open(wheel).with_context(context)?).with_context(context)?;
-    let suffix = format!("/bin/{binary}");
+    let suffix = format!("/{end}");
     let member = archive
         .file_names()
         .find(|name| name.ends_with(&suffix))
         .map(str::to_owned)
         .with_context(|| format!("{} holds no file *{suffix}", wheel.display()))?;
     let mut reader = archive.by_name(&member).with_context(context)?;
-    let partial = to.with_extension("partial");
+    let partial = to.with_added_extension("partial");
     let mut file = fs::File::create(&partial).with_context(context)?;
     io::copy(&mut reader, &mut file).with_context(context)?;
     make_executable(&file).with_context(context)?;
@@ -200,14 +238,14 @@ pub fn run(arguments: Arguments) -> Result<()> {
         println!(
             "{:9} {:8} {}",
             tool.binary,
-            tool.version,
+            tool.wheel.version,
             workspace::shown(&path)
         );
     }
     report_compiler(&sh, arguments.install)
 }
 
-fn require_pip(sh: &Shell) -> Result<()> {
+pub fn require_pip(sh: &Shell) -> Result<()> {
     let pip = cmd!(sh, "python3 -m pip --version")
         .quiet()
         .ignore_stderr()

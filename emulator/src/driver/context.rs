@@ -1,6 +1,6 @@
 //! Contexts: the primary one, and those of `cuCtxCreate`.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 
 use super::abi::{Handle, Out, answer, put};
 use super::device::check_device;
@@ -14,6 +14,8 @@ pub(super) const FUNCTIONS: &[super::Function] = functions![
     cuDevicePrimaryCtxSetFlags_v2,
     cuDevicePrimaryCtxGetState,
     cuCtxCreate_v2,
+    cuCtxCreate_v3,
+    cuCtxCreate_v4,
     cuCtxDestroy_v2,
     cuCtxPushCurrent_v2,
     cuCtxPopCurrent_v2,
@@ -21,6 +23,7 @@ pub(super) const FUNCTIONS: &[super::Function] = functions![
     cuCtxGetCurrent,
     cuCtxGetDevice,
     cuCtxGetFlags,
+    cuCtxSetFlags,
     cuCtxGetApiVersion,
     cuCtxSynchronize,
     cuCtxGetStreamPriorityRange,
@@ -115,6 +118,50 @@ extern "C" fn cuCtxCreate_v2(context: Out<Handle>, flags: u32, device: c_int) ->
     })
 }
 
+/// Execution affinity, which divides a device's multiprocessors, is not there to be had.
+extern "C" fn cuCtxCreate_v3(
+    context: Out<Handle>,
+    _affinities: *const c_void,
+    affinity_count: c_int,
+    flags: u32,
+    device: c_int,
+) -> Status {
+    match affinity_count {
+        0 => cuCtxCreate_v2(context, flags, device),
+        _ => Status::NOT_SUPPORTED,
+    }
+}
+
+/// `CUctxCreateParams`
+#[repr(C)]
+struct CreateParams {
+    affinities: *const c_void,
+    affinity_count: c_int,
+    graphics: *const c_void,
+}
+
+/// # Safety
+/// `params` is null or points to a `CUctxCreateParams`.
+unsafe extern "C" fn cuCtxCreate_v4(
+    context: Out<Handle>,
+    params: *const CreateParams,
+    flags: u32,
+    device: c_int,
+) -> Status {
+    // SAFETY: the caller's promise.
+    match unsafe { params.as_ref() } {
+        Some(params) if !params.graphics.is_null() => Status::NOT_SUPPORTED,
+        Some(params) => cuCtxCreate_v3(
+            context,
+            params.affinities,
+            params.affinity_count,
+            flags,
+            device,
+        ),
+        None => cuCtxCreate_v2(context, flags, device),
+    }
+}
+
 extern "C" fn cuCtxDestroy_v2(context: Handle) -> Status {
     answer(|| {
         let driver = driver()?;
@@ -185,6 +232,13 @@ extern "C" fn cuCtxGetDevice(device: Out<c_int>) -> Status {
 
 extern "C" fn cuCtxGetFlags(flags: Out<u32>) -> Status {
     answer(|| put(flags, driver()?.objects().current_mut()?.flags))
+}
+
+extern "C" fn cuCtxSetFlags(flags: u32) -> Status {
+    answer(|| {
+        driver()?.objects().current_mut()?.flags = flags;
+        Ok(())
+    })
 }
 
 extern "C" fn cuCtxGetApiVersion(context: Handle, version: Out<u32>) -> Status {

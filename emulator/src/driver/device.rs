@@ -15,6 +15,8 @@ pub(super) const FUNCTIONS: &[super::Function] = functions![
     cuDeviceGet,
     cuDeviceGetCount,
     cuDeviceGetName,
+    cuDeviceCanAccessPeer,
+    cuDeviceComputeCapability,
     cuDeviceGetUuid,
     cuDeviceGetAttribute,
     cuDeviceTotalMem_v2,
@@ -77,6 +79,28 @@ extern "C" fn cuDeviceGetName(name: *mut c_char, length: c_int, device: c_int) -
             name.add(copied).write(0);
         }
         Ok(())
+    })
+}
+
+/// There is no peer.
+extern "C" fn cuDeviceCanAccessPeer(can: Out<c_int>, device: c_int, peer: c_int) -> Status {
+    answer(|| {
+        check_device(device)?;
+        check_device(peer)?;
+        put(can, 0)
+    })
+}
+
+extern "C" fn cuDeviceComputeCapability(
+    major: Out<c_int>,
+    minor: Out<c_int>,
+    device: c_int,
+) -> Status {
+    answer(|| {
+        check_device(device)?;
+        let capability = driver()?.device.properties.compute_capability;
+        put(major, capability.0 as c_int)?;
+        put(minor, capability.1 as c_int)
     })
 }
 

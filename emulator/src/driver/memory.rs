@@ -22,8 +22,11 @@ pub(super) const FUNCTIONS: &[super::Function] = functions![
     cuMemFreeAsync,
     cuMemFreeHost,
     cuMemGetInfo_v2,
+    cuMemGetAddressRange_v2,
     cuMemAdvise,
+    cuMemAdvise_v2,
     cuMemPrefetchAsync,
+    cuMemPrefetchAsync_v2,
     cuPointerGetAttribute,
     cuMemcpyHtoD_v2,
     cuMemcpyHtoDAsync_v2,
@@ -31,6 +34,8 @@ pub(super) const FUNCTIONS: &[super::Function] = functions![
     cuMemcpyDtoHAsync_v2,
     cuMemcpyDtoD_v2,
     cuMemcpyDtoDAsync_v2,
+    cuMemcpyPeer,
+    cuMemcpyPeerAsync,
     cuMemcpy,
     cuMemcpyAsync,
     cuMemcpy2D_v2,
@@ -161,6 +166,48 @@ extern "C" fn cuMemGetInfo_v2(free: Out<usize>, total: Out<usize>) -> Status {
         put(free, (memory.total_bytes() - memory.used_bytes()) as usize)?;
         put(total, memory.total_bytes() as usize)
     })
+}
+
+/// Of the allocation that holds an address; either result may be left out.
+extern "C" fn cuMemGetAddressRange_v2(base: Out<u64>, bytes: Out<usize>, address: u64) -> Status {
+    answer(|| {
+        let extent = memory()?.lookup(address).ok_or(Status::NOT_FOUND)?;
+        if base.is_some() {
+            put(base, extent.base)?;
+        }
+        if bytes.is_some() {
+            put(bytes, extent.bytes as usize)?;
+        }
+        Ok(())
+    })
+}
+
+/// `CUmemLocation`
+#[repr(C)]
+struct Location {
+    kind: u32,
+    id: c_int,
+}
+
+extern "C" fn cuMemAdvise_v2(
+    address: u64,
+    bytes: usize,
+    _advice: c_int,
+    _location: Location,
+) -> Status {
+    answer(|| hint(address, bytes))
+}
+
+extern "C" fn cuMemPrefetchAsync_v2(
+    address: u64,
+    bytes: usize,
+    location: Location,
+    _flags: u32,
+    stream: Handle,
+) -> Status {
+    // CU_MEM_LOCATION_TYPE_DEVICE; others are kinds of host memory.
+    let device = if location.kind == 1 { location.id } else { -1 };
+    cuMemPrefetchAsync(address, bytes, device, stream)
 }
 
 extern "C" fn cuMemAdvise(address: u64, bytes: usize, _advice: c_int, _device: c_int) -> Status {
@@ -357,6 +404,28 @@ extern "C" fn cuMemcpyDtoDAsync_v2(
     on_stream(stream, || {
         Ok(memory()?.copy(destination, source, bytes as u64)?)
     })
+}
+
+/// Between contexts, which share the one device.
+extern "C" fn cuMemcpyPeer(
+    destination: u64,
+    _destination_context: Handle,
+    source: u64,
+    _source_context: Handle,
+    bytes: usize,
+) -> Status {
+    cuMemcpyDtoD_v2(destination, source, bytes)
+}
+
+extern "C" fn cuMemcpyPeerAsync(
+    destination: u64,
+    _destination_context: Handle,
+    source: u64,
+    _source_context: Handle,
+    bytes: usize,
+    stream: Handle,
+) -> Status {
+    cuMemcpyDtoDAsync_v2(destination, source, bytes, stream)
 }
 
 /// Copies between addresses of the one address space: those that the allocation table knows are the

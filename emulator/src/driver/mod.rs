@@ -56,7 +56,9 @@ mod header;
 mod launch;
 mod memory;
 mod module;
+mod names;
 mod options;
+mod profiler;
 mod report;
 mod state;
 mod status;
@@ -77,23 +79,135 @@ const DRIVER_VERSION: i32 = 13030;
 
 type Function = (&'static str, *const c_void);
 
-/// The address of a driver function, by the name under which `libcuda` exports it.
-pub fn lookup(name: &str) -> Option<*const c_void> {
-    let families = [
-        context::FUNCTIONS,
-        device::FUNCTIONS,
-        entry::FUNCTIONS,
-        function::FUNCTIONS,
-        launch::FUNCTIONS,
-        memory::FUNCTIONS,
-        module::FUNCTIONS,
-        status::FUNCTIONS,
-        stream::FUNCTIONS,
-        tensor_map::FUNCTIONS,
-    ];
-    let mut functions = families.into_iter().flatten();
-    functions
-        .find(|(known, _)| *known == name)
-        .map(|(_, address)| *address)
-        .or_else(|| unsupported::lookup(name))
+/// The address of a driver function, by a name under which `libcuda` exports it.
+///
+/// Every name of the API is known; what the emulator does not have answers
+/// `CUDA_ERROR_NOT_SUPPORTED`.
+pub const fn lookup(name: &str) -> Option<*const c_void> {
+    if let Some(address) = implemented(name) {
+        return Some(address);
+    }
+    let mut known = unsupported::NAMES;
+    while let [first, rest @ ..] = known {
+        if equal(first, name) {
+            return Some(unsupported::ADDRESS);
+        }
+        known = rest;
+    }
+    None
+}
+
+const FAMILIES: &[&[Function]] = &[
+    context::FUNCTIONS,
+    device::FUNCTIONS,
+    entry::FUNCTIONS,
+    function::FUNCTIONS,
+    launch::FUNCTIONS,
+    memory::FUNCTIONS,
+    module::FUNCTIONS,
+    profiler::FUNCTIONS,
+    status::FUNCTIONS,
+    stream::FUNCTIONS,
+    tensor_map::FUNCTIONS,
+];
+
+/// Variants whose parameters are those of another function, and whose difference means nothing here.
+const SAME_AS: &[(&str, &str)] = &[
+    ("cuCtxCreate", "cuCtxCreate_v2"),
+    ("cuCtxDestroy", "cuCtxDestroy_v2"),
+    ("cuCtxPopCurrent", "cuCtxPopCurrent_v2"),
+    ("cuCtxPushCurrent", "cuCtxPushCurrent_v2"),
+    ("cuDeviceGetUuid_v2", "cuDeviceGetUuid"),
+    ("cuDevicePrimaryCtxRelease", "cuDevicePrimaryCtxRelease_v2"),
+    ("cuDevicePrimaryCtxReset", "cuDevicePrimaryCtxReset_v2"),
+    (
+        "cuDevicePrimaryCtxSetFlags",
+        "cuDevicePrimaryCtxSetFlags_v2",
+    ),
+    ("cuEventDestroy", "cuEventDestroy_v2"),
+    ("cuEventElapsedTime_v2", "cuEventElapsedTime"),
+    ("cuStreamDestroy", "cuStreamDestroy_v2"),
+];
+
+const fn implemented(name: &str) -> Option<*const c_void> {
+    let mut name = without_stream_suffix(name);
+    let mut same = SAME_AS;
+    while let [(variant, of), rest @ ..] = same {
+        if equal(variant, name) {
+            name = of;
+            break;
+        }
+        same = rest;
+    }
+    let mut families = FAMILIES;
+    while let [family, rest @ ..] = families {
+        let mut functions = *family;
+        while let [(known, address), rest @ ..] = functions {
+            if equal(known, name) {
+                return Some(*address);
+            }
+            functions = rest;
+        }
+        families = rest;
+    }
+    None
+}
+
+/// `_ptds` and `_ptsz` stand for the per-thread default stream, which is like any other: work runs
+/// when it is submitted.
+const fn without_stream_suffix(name: &str) -> &str {
+    let Some((front, suffix)) = name.split_at_checked(name.len().saturating_sub(5)) else {
+        return name;
+    };
+    if equal(suffix, "_ptds") || equal(suffix, "_ptsz") {
+        front
+    } else {
+        name
+    }
+}
+
+/// `a == b`, for compile time as well.
+const fn equal(a: &str, b: &str) -> bool {
+    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    while let ([first_of_a, rest_of_a @ ..], [first_of_b, rest_of_b @ ..]) = (a, b) {
+        if *first_of_a != *first_of_b {
+            return false;
+        }
+        (a, b) = (rest_of_a, rest_of_b);
+    }
+    a.is_empty() && b.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_of_the_api_is_answered() {
+        for name in unsupported::NAMES {
+            assert!(lookup(name).is_some(), "{name}");
+        }
+        assert_eq!(lookup("cuInitialise"), None);
+        assert_eq!(lookup(""), None);
+        assert_ne!(lookup("cuInit"), Some(unsupported::ADDRESS));
+        assert_eq!(lookup("cuTexRefCreate"), Some(unsupported::ADDRESS));
+    }
+
+    #[test]
+    fn variants_without_difference_are_one_function() {
+        assert_eq!(lookup("cuCtxCreate"), lookup("cuCtxCreate_v2"));
+        assert_eq!(lookup("cuLaunchKernel_ptsz"), lookup("cuLaunchKernel"));
+        assert_eq!(lookup("cuMemcpyHtoD_v2_ptds"), lookup("cuMemcpyHtoD_v2"));
+    }
+
+    #[test]
+    fn every_function_has_a_name_of_the_api() {
+        for (name, _) in FAMILIES.iter().copied().flatten() {
+            assert!(unsupported::NAMES.contains(name), "{name}");
+        }
+        for (variant, of) in SAME_AS {
+            assert!(unsupported::NAMES.contains(variant), "{variant}");
+            assert!(implemented(of).is_some(), "{of}");
+        }
+    }
 }

@@ -18,6 +18,8 @@ pub(super) const FUNCTIONS: &[super::Function] = functions![
     cuStreamQuery,
     cuStreamSynchronize,
     cuStreamWaitEvent,
+    cuStreamIsCapturing,
+    cuStreamAddCallback,
     cuLaunchHostFunc,
     cuEventCreate,
     cuEventDestroy_v2,
@@ -111,6 +113,31 @@ extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, _flags: u32) -> S
         let (_, mut objects, _) = Driver::with_context()?;
         objects.check_stream(stream)?;
         objects.event_mut(event).map(|_| ())
+    })
+}
+
+/// `CU_STREAM_CAPTURE_STATUS_NONE`: there is no capture.
+extern "C" fn cuStreamIsCapturing(stream: Handle, status: Out<c_int>) -> Status {
+    answer(|| {
+        Driver::with_context()?.1.check_stream(stream)?;
+        put(status, 0)
+    })
+}
+
+type Callback = unsafe extern "C" fn(Handle, Status, *mut c_void);
+
+extern "C" fn cuStreamAddCallback(
+    stream: Handle,
+    callback: Option<Callback>,
+    data: *mut c_void,
+    _flags: u32,
+) -> Status {
+    answer(|| {
+        Driver::with_context()?.1.check_stream(stream)?;
+        let callback = callback.ok_or(Status::INVALID_VALUE)?;
+        // SAFETY: the caller hands over both to be called once; no lock is held.
+        unsafe { callback(stream, Status::SUCCESS, data) };
+        Ok(())
     })
 }
 

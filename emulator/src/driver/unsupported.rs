@@ -1,48 +1,19 @@
-//! Functions that programs may link to but that have nothing to act on here: arrays, textures,
-//! surfaces, external memory, graphs, the device linker, registered host memory. They do nothing
-//! and answer `CUDA_ERROR_NOT_SUPPORTED`.
+//! The driver functions that have nothing to act on here: arrays, textures, surfaces, external
+//! memory, peers, virtual memory, the device linker and more. They do nothing and answer
+//! `CUDA_ERROR_NOT_SUPPORTED`.
 
 use std::ffi::c_void;
 
 use super::status::Status;
 
-const NAMES: &[&str] = &[
-    "cuArray3DCreate_v2",
-    "cuArray3DGetDescriptor_v2",
-    "cuArrayDestroy",
-    "cuDestroyExternalMemory",
-    "cuExternalMemoryGetMappedBuffer",
-    "cuGraphAddKernelNode",
-    "cuGraphCreate",
-    "cuGraphDebugDotPrint",
-    "cuGraphDestroy",
-    "cuGraphGetEdges",
-    "cuGraphGetNodes",
-    "cuGraphKernelNodeGetParams",
-    "cuGraphNodeGetType",
-    "cuImportExternalMemory",
-    "cuIpcCloseMemHandle",
-    "cuIpcGetMemHandle",
-    "cuIpcOpenMemHandle_v2",
-    "cuLinkAddData_v2",
-    "cuLinkComplete",
-    "cuLinkCreate_v2",
-    "cuLinkDestroy",
-    "cuMemcpyAtoH_v2",
-    "cuMemcpyHtoA_v2",
-    "cuMemHostRegister_v2",
-    "cuMemHostUnregister",
-    "cuPointerGetAttributes",
-    "cuSurfObjectCreate",
-    "cuSurfObjectDestroy",
-    "cuSurfObjectGetResourceDesc",
-    "cuTensorMapEncodeIm2col",
-    "cuTensorMapReplaceAddress",
-    "cuTexObjectCreate",
-    "cuTexObjectDestroy",
-    "cuTexObjectGetResourceDesc",
-    "cuTexObjectGetResourceViewDesc",
-];
+macro_rules! list {
+    ($($name:ident)*) => {
+        &[$(stringify!($name)),*]
+    };
+}
+
+/// All functions of the driver API.
+pub(super) const NAMES: &[&str] = crate::for_each_driver_function!(list);
 
 /// Takes whatever arguments the caller passes: in the C calling conventions of 64-bit Linux the
 /// caller cleans up, and this reads none.
@@ -50,8 +21,4 @@ extern "C" fn unsupported() -> Status {
     Status::NOT_SUPPORTED
 }
 
-pub(super) fn lookup(name: &str) -> Option<*const c_void> {
-    NAMES
-        .contains(&name)
-        .then_some(unsupported as *const c_void)
-}
+pub(super) const ADDRESS: *const c_void = unsupported as *const c_void;

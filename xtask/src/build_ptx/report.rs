@@ -58,7 +58,7 @@ fn render(target: &Target, rows: &[(&str, Resources)]) -> String {
          Shared memory is dynamic + static bytes per CTA. Stack and spills are checked to be zero.\n\n\
          | entry | architecture | registers | shared memory | barriers | stack | spill stores | spill loads |\n\
          |---|---|--:|--:|--:|--:|--:|--:|\n",
-        target.file, PTXAS.version,
+        target.file, PTXAS.wheel.version,
     );
     for (architecture, resources) in rows {
         let dynamic = KERNELS

@@ -95,7 +95,7 @@ fn disassemble(architecture: &str) -> Result<BTreeMap<String, Listing>> {
     ensure!(
         output.status.success(),
         "nvdisasm {} cannot read ptxas' output: {}",
-        NVDISASM.version,
+        NVDISASM.wheel.version,
         String::from_utf8_lossy(&output.stderr).trim(),
     );
     listing::parse(&String::from_utf8_lossy(&output.stdout))
