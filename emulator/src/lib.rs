@@ -1,13 +1,19 @@
-//! An emulator of NVIDIA GPUs at PTX level.
-//!
-//! A module's text is parsed ([`ptx`]), decoded ([`isa`]) and run ([`machine`]) with the
-//! asynchronous engines of a Blackwell SM: the tensor memory accelerator ([`tma`]) and the
-//! fifth-generation tensor core ([`tensor`]). The [`driver`] module offers all of it behind the
-//! CUDA driver API.
+#![doc = include_str!("../README.md")]
 
 pub mod driver;
+mod emulator;
 pub mod isa;
 pub mod machine;
 pub mod ptx;
 pub mod tensor;
 pub mod tma;
+
+pub use emulator::{
+    Buffer, BufferError, ByValue, Element, Emulator, Kernel, LaunchError, LaunchShape, Module,
+    Parameter, UnknownName, VariableError,
+};
+pub use machine::global::AllocationError;
+pub use machine::{
+    Asynchrony, DeviceProperties, Exploration, LaunchFailure, LaunchOptions, LaunchReport, Mode,
+    ModuleError, Schedule,
+};

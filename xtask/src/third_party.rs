@@ -113,14 +113,14 @@ pub fn run() -> Result<()> {
 fn test_cudarc(sh: &Shell) -> Result<()> {
     let skip = SKIPPED.iter().flat_map(|(test, _)| ["--skip", test]);
     println!("cudarc {CUDARC}: its tests of `driver` and `nvrtc`");
-    let printed = cmd!(
+    let tests = cmd!(
         sh,
         "cargo test --locked --quiet --no-default-features --features {CUDARC_FEATURES} --lib --
          driver nvrtc {skip...}"
-    )
-    .quiet()
-    .read()
-    .context("cudarc's tests fail")?;
+    );
+    let output = tests.quiet().ignore_status().output()?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "cudarc's tests fail:\n{printed}");
     let result = printed
         .lines()
         .find(|line| line.starts_with("test result:"))

@@ -27,6 +27,7 @@ pub(super) const FUNCTIONS: &[super::Function] = functions![
     cuMemAdvise_v2,
     cuMemPrefetchAsync,
     cuMemPrefetchAsync_v2,
+    cuStreamAttachMemAsync,
     cuPointerGetAttribute,
     cuMemcpyHtoD_v2,
     cuMemcpyHtoDAsync_v2,
@@ -226,6 +227,22 @@ extern "C" fn cuMemPrefetchAsync(
             check_device(device)?;
         }
         hint(address, bytes)
+    })
+}
+
+/// Which stream may touch managed memory: any may, since only one runs at a time.
+extern "C" fn cuStreamAttachMemAsync(
+    stream: Handle,
+    address: u64,
+    _bytes: usize,
+    flags: u32,
+) -> Status {
+    on_stream(stream, || {
+        // CU_MEM_ATTACH_GLOBAL, _HOST or _SINGLE
+        match flags {
+            1 | 2 | 4 => hint(address, 1),
+            _ => Err(Status::INVALID_VALUE),
+        }
     })
 }
 

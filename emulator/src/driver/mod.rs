@@ -52,7 +52,6 @@ mod context;
 mod device;
 mod entry;
 mod function;
-mod header;
 mod launch;
 mod memory;
 mod module;

@@ -5,12 +5,11 @@ use std::ffi::{CStr, c_char, c_void};
 use std::sync::Arc;
 
 use super::abi::{Handle, Out, answer, elements, put, text};
-use super::state::{Driver, Function, Module, driver, free_globals};
+use super::report;
+use super::state::{Driver, Function, Module, driver};
 use super::status::Status;
-use super::{header, report};
-use crate::isa::{self, LoadEnvironment, LoadError, VariableImage};
-use crate::machine::Device;
-use crate::machine::global::{ALLOCATION_ALIGNMENT, GlobalMemory};
+use crate::isa::{self, LoadError};
+use crate::machine::{Device, ModuleError};
 
 pub(super) const FUNCTIONS: &[super::Function] = functions![
     cuModuleLoad,
@@ -102,43 +101,17 @@ unsafe fn ptx_of_image<'a>(image: *const c_void) -> Result<&'a str, (Status, Str
 }
 
 fn compile(device: &Device, ptx: &str) -> Result<isa::Module, (Status, String)> {
-    header::check(ptx, device.properties.compute_capability)?;
-    let environment = LoadEnvironment {
-        shared_base: device.properties.reserved_shared_bytes,
-    };
-    let mut placed = Vec::new();
-    let loaded = isa::load(ptx, &environment, &mut |image| {
-        let address = place(&device.memory, image)?;
-        placed.push(address);
-        Ok(address)
-    });
-    loaded.map_err(|error| {
-        for address in placed {
-            // Allocated above.
-            let _ = device.memory.free(address);
-        }
+    device.load(ptx).map_err(|error| {
         let status = match error {
-            LoadError::Syntax(_) | LoadError::Unsupported(_) => Status::INVALID_PTX,
-            LoadError::Allocation { .. } => Status::OUT_OF_MEMORY,
+            ModuleError::Version { .. } => Status::UNSUPPORTED_PTX_VERSION,
+            ModuleError::Target { .. } => Status::NO_BINARY_FOR_GPU,
+            ModuleError::Load(LoadError::Syntax(_) | LoadError::Unsupported(_)) => {
+                Status::INVALID_PTX
+            }
+            ModuleError::Load(LoadError::Allocation { .. }) => Status::OUT_OF_MEMORY,
         };
         (status, error.to_string())
     })
-}
-
-/// Puts a module's variable into device memory.
-fn place(memory: &GlobalMemory, image: &VariableImage) -> Result<u64, String> {
-    if image.align > ALLOCATION_ALIGNMENT {
-        return Err(format!(
-            "an alignment of {} bytes; {ALLOCATION_ALIGNMENT} are possible",
-            image.align
-        ));
-    }
-    let bytes = image.bytes.len().max(1) as u64;
-    let address = memory.allocate(bytes).map_err(|error| error.to_string())?;
-    match memory.write(address, &image.bytes) {
-        Ok(()) => Ok(address),
-        Err(fault) => Err(fault.to_string()),
-    }
 }
 
 /// Loads a module into the current context. The log of a failure goes to `log`, else to stderr.
@@ -234,7 +207,7 @@ extern "C" fn cuModuleUnload(module: Handle) -> Status {
         for function in module.functions.values() {
             objects.functions.remove(function);
         }
-        free_globals(&driver.device, &module.image);
+        driver.device.unload(&module.image);
         Ok(())
     })
 }

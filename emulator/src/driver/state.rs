@@ -198,7 +198,7 @@ impl Objects {
         self.functions
             .retain(|_, function| function.context != handle);
         let modules = self.modules.extract_if(|_, m| m.context == handle);
-        modules.for_each(|(_, module)| free_globals(device, &module.image));
+        modules.for_each(|(_, module)| device.unload(&module.image));
         self.allocations.retain(|&address, allocation| {
             let keep = allocation.context != handle;
             if !keep {
@@ -231,13 +231,5 @@ impl Objects {
         } else {
             Err(Status::INVALID_HANDLE)
         }
-    }
-}
-
-/// Frees a module's variables.
-pub(super) fn free_globals(device: &Device, module: &isa::Module) {
-    for &(address, _) in module.globals.values() {
-        // Placed when the module was loaded, and freed only here.
-        let _ = device.memory.free(address);
     }
 }

@@ -10,7 +10,9 @@ mod exec;
 mod explore;
 pub mod global;
 mod grid;
+mod header;
 mod livelock;
+mod load;
 mod mbarrier;
 mod pair;
 mod random;
@@ -31,6 +33,7 @@ use std::sync::Arc;
 use crate::isa::ir::Kernel;
 
 pub use explore::{Exploration, FailingSchedule, explore};
+pub use load::ModuleError;
 pub use report::{FailureClass, FailureKind, LaunchFailure, LaunchReport};
 pub use schedule::{Asynchrony, Schedule, Turns, Victim};
 

@@ -4,7 +4,7 @@
 //! Read before the module is parsed, since a newer version may have a syntax that the parser does
 //! not know.
 
-use super::status::Status;
+use super::load::ModuleError;
 
 /// The newest `.version` that is accepted.
 pub(super) const NEWEST_PTX: (u32, u32) = (9, 3);
@@ -17,30 +17,22 @@ struct Header<'a> {
     target: Option<&'a str>,
 }
 
-/// Whether a device of this compute capability can run the module: a status and a message if not.
-pub(super) fn check(text: &str, capability: (u32, u32)) -> Result<(), (Status, String)> {
-    let Some(header) = parse(text) else {
+/// Refuses a module that no device of this compute capability can run.
+pub(super) fn check(text: &str, capability: (u32, u32)) -> Result<(), ModuleError> {
+    let Some(Header { version, target }) = parse(text) else {
         return Ok(());
     };
-    if header.version > NEWEST_PTX {
-        let (major, minor) = header.version;
-        let (newest_major, newest_minor) = NEWEST_PTX;
-        let message = format!(
-            "PTX .version {major}.{minor} is newer than this driver, which takes up to \
-             {newest_major}.{newest_minor}"
-        );
-        return Err((Status::UNSUPPORTED_PTX_VERSION, message));
+    if version > NEWEST_PTX {
+        return Err(ModuleError::Version {
+            found: version,
+            newest: NEWEST_PTX,
+        });
     }
-    match header.target {
-        Some(target) if !runs_on(target, capability) => {
-            let (major, minor) = capability;
-            let message = format!(
-                "PTX .target {target} does not run on compute capability {major}.{minor}: a target without suffix \
-                 runs on the same or a later device, sm_{major}{minor}a and sm_{major}{minor}f only on this one or \
-                 its family"
-            );
-            Err((Status::NO_BINARY_FOR_GPU, message))
-        }
+    match target {
+        Some(target) if !runs_on(target, capability) => Err(ModuleError::Target {
+            found: target.to_owned(),
+            capability,
+        }),
         _ => Ok(()),
     }
 }
@@ -133,12 +125,19 @@ mod tests {
 
     #[test]
     fn too_new_and_not_for_this_device() {
-        let newer = check(".version 9.4\n.target sm_100", (10, 0)).unwrap_err();
-        assert_eq!(newer.0, Status::UNSUPPORTED_PTX_VERSION);
-        assert!(newer.1.contains("9.4") && newer.1.contains("9.3"));
-        let other = check(".version 8.7 .target sm_120a", (10, 0)).unwrap_err();
-        assert_eq!(other.0, Status::NO_BINARY_FOR_GPU);
-        assert!(other.1.contains("sm_120a") && other.1.contains("10.0"));
+        let refusal = |text| check(text, (10, 0)).unwrap_err();
+        let newer = refusal(".version 9.4\n.target sm_100");
+        assert_eq!(
+            newer,
+            ModuleError::Version {
+                found: (9, 4),
+                newest: NEWEST_PTX
+            }
+        );
+        assert!(newer.to_string().contains("9.4") && newer.to_string().contains("9.3"));
+        let other = refusal(".version 8.7 .target sm_120a");
+        assert!(matches!(&other, ModuleError::Target { found, .. } if found == "sm_120a"));
+        assert!(other.to_string().contains("sm_120a") && other.to_string().contains("10.0"));
         assert_eq!(check(".version 9.3 .target sm_100", (10, 0)), Ok(()));
     }
 }
