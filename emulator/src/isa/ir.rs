@@ -299,6 +299,8 @@ pub enum Op {
     TmaLoad(TmaLoad),
     /// `cp.async.bulk.tensor` and `cp.reduce.async.bulk.tensor` shared → global, bulk group completion.
     TmaStore(TmaStore),
+    /// Changes of tensor maps in memory.
+    TensorMap(TensorMapOp),
     /// `cp.async.bulk`, one-dimensional.
     BulkCopy(BulkCopy),
     BulkCommitGroup,
@@ -424,7 +426,6 @@ pub enum FenceKind {
     /// `fence.proxy.async…`
     ProxyAsync,
     ProxyAlias,
-    ProxyTensormap,
     /// `fence.mbarrier_init.release.cluster`
     MbarrierInit,
 }
@@ -516,6 +517,29 @@ pub struct TmaLoad {
     pub multicast: Option<Src>,
     /// `.cta_group::N`
     pub cta_group: Option<u8>,
+}
+
+/// PTX ISA §9.7.9.28, and the fences of the tensormap proxy.
+#[derive(Clone, Debug)]
+pub enum TensorMapOp {
+    Replace {
+        map: Address,
+        space: Space,
+        field: crate::tma::Field,
+        value: Src,
+    },
+    /// `tensormap.cp_fenceproxy`, shared to global.
+    Copy {
+        destination: Address,
+        source: Address,
+    },
+    /// `fence.proxy.tensormap::generic.release`
+    Release,
+    /// `fence.proxy.tensormap::generic.acquire`
+    Acquire {
+        /// Generic address of the map.
+        map: Address,
+    },
 }
 
 #[derive(Clone, Debug)]

@@ -404,6 +404,11 @@ impl Engine {
         operation
     }
 
+    /// Whether races and missing fences are errors.
+    pub fn checks_order(&self) -> bool {
+        self.checks_order
+    }
+
     /// Whether anything in flight writes global memory.
     pub fn writes_global(&self) -> bool {
         self.checks_order && self.global_writes != 0

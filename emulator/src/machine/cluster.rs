@@ -17,6 +17,7 @@ use super::random::SplitMix64;
 use super::report::{FailureKind, LaunchReport, MbarrierMisuse, Step};
 use super::schedule::Schedule;
 use super::shared::{SharedMemory, misuse};
+use super::tensor_maps::ChangedMaps;
 use super::tensor_unit::fault;
 use super::turns::TurnTaking;
 use super::warp::{State, Wait, Warp, lanes};
@@ -61,6 +62,7 @@ pub struct Cluster<'l> {
     pub ctas: Vec<Cta>,
     pub engine: Engine,
     pub global: GlobalView,
+    pub changed_maps: ChangedMaps,
     /// Warp instructions executed since the cluster started.
     pub steps: u64,
     pub turns: TurnTaking,
@@ -106,6 +108,7 @@ impl<'l> Cluster<'l> {
             ctas: (0..x * y * z).map(|_| Cta::default()).collect(),
             engine: Engine::new(),
             global,
+            changed_maps: ChangedMaps::default(),
             steps: 0,
             turns: TurnTaking::new(),
             spurious: None,
@@ -161,6 +164,7 @@ impl<'l> Cluster<'l> {
             asynchrony,
             spurious,
         } = options.schedule;
+        self.changed_maps.clear();
         self.engine.reset(options.mode, asynchrony, index);
         let warps = threads.div_ceil(32) as usize;
         self.turns.reset(turns, index, self.ctas.len(), warps);

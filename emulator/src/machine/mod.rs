@@ -22,6 +22,7 @@ mod scheduler;
 mod shared;
 mod small_copy;
 mod store;
+mod tensor_maps;
 mod tensor_unit;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ pub use bulk::{BulkCopyError, check_bulk_copy};
 pub use store::{check_store, pieces, read_tile};
 pub use swizzle::Swizzle;
 pub use tensor_map::{
-    DataType, Interleave, L2Promotion, OutOfBoundsFill, TensorMap, TensorMapError, TiledDescription,
+    DataType, Field, Interleave, L2Promotion, OutOfBoundsFill, TensorMap, TensorMapError,
+    TiledDescription, replace,
 };
 pub use tile::{GlobalRead, GlobalReadError, TmaFault, footprint, load_tile};

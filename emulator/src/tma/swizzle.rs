@@ -93,15 +93,8 @@ mod tests {
             table(Swizzle::B32),
             [[0, 1, 2, 3, 4, 5, 6, 7], [1, 0, 3, 2, 5, 4, 7, 6]]
         );
-        assert_eq!(
-            table(Swizzle::B64),
-            [
-                [0, 1, 2, 3, 4, 5, 6, 7],
-                [1, 0, 3, 2, 5, 4, 7, 6],
-                [2, 3, 0, 1, 6, 7, 4, 5],
-                [3, 2, 1, 0, 7, 6, 5, 4],
-            ]
-        );
+        // The 64-byte pattern is the first half of the 128-byte one.
+        assert_eq!(table(Swizzle::B64), table(Swizzle::B128)[..4]);
         assert_eq!(
             table(Swizzle::B128),
             [

@@ -19,6 +19,7 @@ mod races;
 mod table;
 mod tensor_copy;
 mod tensor_memory;
+mod tensormap;
 mod tma;
 mod tma_bounds;
 mod tma_store;

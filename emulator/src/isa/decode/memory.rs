@@ -205,28 +205,21 @@ impl Decoder<'_> {
     }
 
     fn proxy_fence(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
+        if m.flag("tensormap::generic") {
+            return self.tensor_map_fence(m, operands);
+        }
         let kind = m.require_one_of(&[
             ("alias", FenceKind::ProxyAlias),
             ("async", FenceKind::ProxyAsync),
             ("async::generic", FenceKind::ProxyAsync),
-            ("tensormap::generic", FenceKind::ProxyTensormap),
         ])?;
-        // The operand is the address range that the fence is about.
-        let mut most = 0;
-        match kind {
-            FenceKind::ProxyAsync => {
-                m.one_of(SPACES);
-                m.semantics();
-                m.take(|name| name.starts_with("sync_restrict::").then_some(()));
-            }
-            FenceKind::ProxyTensormap => {
-                let acquire = m.require_one_of(&[("acquire", true), ("release", false)])?;
-                most = if acquire { 2 } else { 0 };
-            }
-            _ => {}
+        if kind == FenceKind::ProxyAsync {
+            m.one_of(SPACES);
+            m.semantics();
+            m.take(|name| name.starts_with("sync_restrict::").then_some(()));
         }
         let scope = m.scope().unwrap_or(Scope::Cta);
-        operand_count(operands, most, most)?;
+        operand_count(operands, 0, 0)?;
         self.emit(Op::Fence { kind, scope });
         Ok(())
     }

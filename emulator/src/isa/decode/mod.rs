@@ -19,6 +19,7 @@ mod operands;
 mod scope;
 mod special;
 mod tcgen05;
+mod tensormap;
 mod warp;
 mod wide;
 
@@ -199,6 +200,7 @@ impl<'a> Decoder<'a> {
             "bar" | "barrier" => self.barrier(&instruction.opcode, m, operands)?,
             "mbarrier" => self.mbarrier(m, operands)?,
             "cp" => self.copy(m, operands)?,
+            "tensormap" => self.tensor_map(m, operands)?,
             "tcgen05" => self.tcgen05(m, operands)?,
             "ldmatrix" | "stmatrix" | "movmatrix" | "mma" | "wgmma" => {
                 self.matrix(&instruction.opcode, m, operands)?;

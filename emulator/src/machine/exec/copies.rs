@@ -1,13 +1,13 @@
 //! TMA loads and bulk copies to shared memory: operands are gathered and checked at issue, bytes move later.
 
-use super::{memory, stores, unsupported};
+use super::{stores, tensor_map, unsupported};
 use crate::isa::ir::{BulkCopy, Space, TmaLoad};
 use crate::machine::async_engine::{Footprint, Region, SharedAddress, Work};
 use crate::machine::cluster::{At, Cluster};
 use crate::machine::report::{FailureKind, Step};
 use crate::machine::warp::lanes;
+use crate::tma;
 use crate::tma::tile::TILE_ALIGNMENT;
-use crate::tma::{self, TensorMap};
 
 /// `cp.async.bulk.tensor`, global to shared. Each lane issues a load of its own.
 pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> Step<()> {
@@ -23,7 +23,7 @@ pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> S
         let address = |address: &crate::isa::ir::Address| {
             value(address.base).wrapping_add_signed(address.offset)
         };
-        let map = tensor_map(cluster, address(&load.map))?;
+        let map = tensor_map::used(cluster, at, address(&load.map))?;
         let coordinates = load
             .coordinates
             .iter()
@@ -48,13 +48,6 @@ pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> S
         cluster.issue(at, lane, work, footprint)?;
     }
     Ok(())
-}
-
-/// The tensor map at a generic address.
-pub fn tensor_map(cluster: &Cluster, address: u64) -> Step<TensorMap> {
-    let bytes = memory::tensor_map(cluster, address)?;
-    TensorMap::from_bytes(&bytes)
-        .map_err(|error| FailureKind::Tma(format!("the tensor map is unusable: {error}")))
 }
 
 /// `cp.async.bulk`. Each lane issues a copy of its own.

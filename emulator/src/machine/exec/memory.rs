@@ -14,7 +14,7 @@ use crate::tma::tensor_map::{TENSOR_MAP_ALIGNMENT, TENSOR_MAP_BYTES};
 
 /// Where an address leads.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+pub enum Place {
     /// Constant memory is part of it.
     Global(u64),
     Shared(SharedAddress),
@@ -33,7 +33,7 @@ pub fn effective(warp: &Warp, address: &Address, lane: usize) -> u64 {
 }
 
 #[inline]
-fn place(cluster: &Cluster, at: At, space: Space, address: u64) -> Step<Place> {
+pub fn place(cluster: &Cluster, at: At, space: Space, address: u64) -> Step<Place> {
     Ok(match space {
         Space::Global | Space::Const => Place::Global(address),
         Space::SharedCta | Space::SharedCluster => {

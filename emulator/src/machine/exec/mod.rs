@@ -9,6 +9,7 @@ mod small_copies;
 mod special;
 mod stores;
 mod tensor;
+mod tensor_map;
 mod warpgroup;
 
 use super::cluster::{At, Cluster};
@@ -121,6 +122,7 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
         Op::Mbarrier(op) => return barriers::mbarrier(cluster, at, op, active),
 
         Op::TmaLoad(load) => copies::tma_load(cluster, at, load, active)?,
+        Op::TensorMap(op) => return tensor_map::execute(cluster, at, op, active),
         Op::BulkCopy(copy) => copies::bulk(cluster, at, copy, active)?,
         Op::TmaStore(store) => stores::tensor(cluster, at, store, active)?,
         Op::BulkCommitGroup => stores::commit_group(cluster, at, active),

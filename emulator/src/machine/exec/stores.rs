@@ -1,7 +1,7 @@
 //! Stores and reductions from shared to global memory, and the bulk groups through which they complete.
 
-use super::copies::{check_window, shared_region, tensor_map};
-use super::{Flow, memory};
+use super::copies::{check_window, shared_region};
+use super::{Flow, memory, tensor_map};
 use crate::isa::ir::{AtomicOp, BulkCopy, Space, TmaStore, Type};
 use crate::machine::async_engine::{Footprint, SharedAddress, Work};
 use crate::machine::cluster::{At, Cluster};
@@ -18,7 +18,7 @@ pub fn tensor(cluster: &mut Cluster, at: At, store: &TmaStore, active: u32) -> S
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         let source = memory::effective(warp, &store.source, lane);
         let source = cluster.shared_address(at, Space::SharedCta, source)?;
-        let map = tensor_map(cluster, memory::effective(warp, &store.map, lane))?;
+        let map = tensor_map::used(cluster, at, memory::effective(warp, &store.map, lane))?;
         let coordinates: Vec<i32> = store
             .coordinates
             .iter()
