@@ -106,20 +106,23 @@ impl Graph {
 
         let mut result = vec![None; self.starts.len()];
         let mut covered = vec![false; self.starts.len()];
+        // Positions in the order of one root's blocks. Shared by all roots, since there can be as many roots as blocks.
+        let mut rank = vec![usize::MAX; self.starts.len()];
         for root in roots {
-            self.post_dominators_to(root, &mut covered, &mut result);
+            let order = self.reverse_postorder(root, &mut covered);
+            for (position, block) in order.iter().enumerate() {
+                rank[*block] = position;
+            }
+            self.post_dominators_to(&order, &rank, &mut result);
+            for block in order {
+                rank[block] = usize::MAX;
+            }
         }
         result
     }
 
-    /// Fills `result` for the blocks that reach `root` and are not `covered` yet.
-    fn post_dominators_to(&self, root: usize, covered: &mut [bool], result: &mut [Option<usize>]) {
-        let order = self.reverse_postorder(root, covered);
-        let mut rank = vec![usize::MAX; self.starts.len()];
-        for (position, block) in order.iter().enumerate() {
-            rank[*block] = position;
-            covered[*block] = true;
-        }
+    /// Fills `result` for the blocks of `order`, which begins with the root; the others have no rank.
+    fn post_dominators_to(&self, order: &[usize], rank: &[usize], result: &mut [Option<usize>]) {
         // Indexed by rank; a block's dominator has a smaller rank than the block.
         let mut dominator = vec![usize::MAX; order.len()];
         dominator[0] = 0;
@@ -155,18 +158,17 @@ impl Graph {
         }
     }
 
-    /// Of the reversed graph, from `root`, without the `covered` blocks.
-    fn reverse_postorder(&self, root: usize, covered: &[bool]) -> Vec<usize> {
-        let mut seen = covered.to_vec();
+    /// Of the reversed graph, from `root`, without the `covered` blocks, which it adds to.
+    fn reverse_postorder(&self, root: usize, covered: &mut [bool]) -> Vec<usize> {
         let mut order = Vec::new();
         let mut stack = vec![(root, 0)];
-        seen[root] = true;
+        covered[root] = true;
         while let Some((block, next)) = stack.pop() {
             match self.predecessors[block].get(next) {
                 Some(predecessor) => {
                     stack.push((block, next + 1));
-                    if !seen[*predecessor] {
-                        seen[*predecessor] = true;
+                    if !covered[*predecessor] {
+                        covered[*predecessor] = true;
                         stack.push((*predecessor, 0));
                     }
                 }
@@ -286,6 +288,16 @@ mod tests {
         //          0      1 2  3 4  5 6
         let text = "i1,3,5 . b6 . b6 . x";
         assert_eq!(at(text, 0), Some(6));
+    }
+
+    #[test]
+    fn many_exits_take_no_more_than_many_blocks() {
+        // Quadratic time would be minutes.
+        let exits = 200_000;
+        let text: String = (0..exits)
+            .map(|at| format!("b{}? x ", 2 * at + 2))
+            .collect();
+        assert_eq!(at(&(text + "x"), 0), Some(2));
     }
 
     #[test]

@@ -5,9 +5,12 @@
 
 mod arithmetic;
 mod barriers;
+mod bitwise;
+mod comparison;
 mod control;
 mod conversion;
 mod copies;
+mod elementary;
 mod functions;
 mod matrix;
 mod mbarrier;
@@ -15,6 +18,7 @@ mod memory;
 mod modifiers;
 mod module;
 mod moves;
+mod multiply_add;
 mod operands;
 mod scope;
 mod special;
