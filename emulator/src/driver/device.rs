@@ -37,11 +37,13 @@ extern "C" fn cuInit(flags: u32) -> Status {
         if flags != 0 {
             return Err(Status::INVALID_VALUE);
         }
-        let options = options::from_environment().map_err(|error| {
+        let refused = |error| {
             eprintln!("{error}");
             Status::INVALID_VALUE
-        })?;
-        initialise(options);
+        };
+        let device = options::device_from_environment().map_err(refused)?;
+        let options = options::from_environment().map_err(refused)?;
+        initialise(device, options);
         Ok(())
     })
 }

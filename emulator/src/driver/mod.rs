@@ -27,6 +27,7 @@
 //!
 //! | variable                  | values                                | default |
 //! |---------------------------|---------------------------------------|---------|
+//! | `PTX_EMULATOR_DEVICE`     | `b200`, `h100`, `h200`: the GPU that there is; it decides which PTX targets load | `b200` |
 //! | `PTX_EMULATOR_MODE`       | `fast`: results only; `check`: and whether accesses are ordered; `strict`: by the letter of the PTX ISA | `check` |
 //! | `PTX_EMULATOR_SCHEDULE`   | in which order things happen: the text of a [`Schedule`](crate::machine::Schedule), such as `pct:seed=17,depth=3/async=late/spurious=17` | `round-robin:quantum=64/async=late` |
 //! | `PTX_EMULATOR_ASYNC`      | only when TMA and tensor-core operations take effect: `late`, `early`, `random:SEED`, `chunked:SEED` | the schedule's |

@@ -104,7 +104,8 @@ fn compile(device: &Device, ptx: &str) -> Result<isa::Module, (Status, String)> 
     device.load(ptx).map_err(|error| {
         let status = match error {
             ModuleError::Version { .. } => Status::UNSUPPORTED_PTX_VERSION,
-            ModuleError::Target { .. } => Status::NO_BINARY_FOR_GPU,
+            // What driver 580 answers on an H200 for sm_100, sm_100a, sm_100f and sm_120a.
+            ModuleError::Target { .. } => Status::INVALID_PTX,
             ModuleError::Load(LoadError::Syntax(_) | LoadError::Unsupported(_)) => {
                 Status::INVALID_PTX
             }

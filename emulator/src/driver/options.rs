@@ -6,8 +6,9 @@ use std::env;
 use thiserror::Error;
 
 use crate::machine::schedule::SCHEDULE_VARIABLE;
-use crate::machine::{Asynchrony, LaunchOptions, Mode, Schedule};
+use crate::machine::{Asynchrony, DeviceProperties, LaunchOptions, Mode, Schedule};
 
+const DEVICE: &str = "PTX_EMULATOR_DEVICE";
 const MODE: &str = "PTX_EMULATOR_MODE";
 const ASYNC: &str = "PTX_EMULATOR_ASYNC";
 const THREADS: &str = "PTX_EMULATOR_THREADS";
@@ -40,6 +41,21 @@ pub fn from_environment() -> Result<LaunchOptions, OptionError> {
         step_limit: variable(STEP_LIMIT, "a number of warp instructions per CTA", parsed)?
             .unwrap_or(defaults.step_limit),
     })
+}
+
+/// The device that the environment asks for, a B200 if it names none.
+pub(super) fn device_from_environment() -> Result<DeviceProperties, OptionError> {
+    let named = variable(DEVICE, "b200, h100 or h200", device)?;
+    Ok(named.unwrap_or_else(DeviceProperties::b200))
+}
+
+fn device(value: &str) -> Option<DeviceProperties> {
+    match value {
+        "b200" => Some(DeviceProperties::b200()),
+        "h100" => Some(DeviceProperties::h100()),
+        "h200" => Some(DeviceProperties::h200()),
+        _ => None,
+    }
 }
 
 /// `PTX_EMULATOR_SCHEDULE`, whose asynchrony `PTX_EMULATOR_ASYNC` overrides.
@@ -118,6 +134,15 @@ pub(super) fn of_thread() -> Option<LaunchOptions> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_are_named() {
+        let capability = |name| device(name).map(|device| device.compute_capability);
+        assert_eq!(capability("b200"), Some((10, 0)));
+        assert_eq!(capability("h100"), Some((9, 0)));
+        assert_eq!(capability("h200"), Some((9, 0)));
+        assert_eq!(capability("B200"), None);
+    }
 
     #[test]
     fn modes_are_parsed_whole() {

@@ -26,9 +26,9 @@ pub(super) fn driver() -> Result<&'static Driver, Status> {
     DRIVER.get().ok_or(Status::NOT_INITIALIZED)
 }
 
-pub(super) fn initialise(options: LaunchOptions) {
+pub(super) fn initialise(device: DeviceProperties, options: LaunchOptions) {
     DRIVER.get_or_init(|| Driver {
-        device: Device::new(DeviceProperties::b200()),
+        device: Device::new(device),
         options,
         objects: Mutex::default(),
     });

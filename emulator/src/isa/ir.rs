@@ -60,6 +60,9 @@ pub struct Kernel {
     /// first instruction of its immediate post-dominator, where the lanes meet again; `None` where paths only meet at
     /// the exit. Indexed like `code`.
     pub reconvergence: Vec<Option<u32>>,
+    /// The registers that each instruction names, `wgmma` aside: only in kernels with `wgmma`, whose operations own
+    /// registers while they are in flight. Indexed like `code`.
+    pub register_accesses: Option<Vec<Box<[Reg]>>>,
     /// Source text lines, for reports.
     pub text: Arc<[String]>,
 }

@@ -184,6 +184,8 @@ pub enum Work {
     Commit {
         barrier: SharedAddress,
     },
+    /// One warp's part of a `wgmma.mma_async`.
+    WarpgroupMma(super::warpgroup::Operands),
     /// `tcgen05.ld` and `.st` take effect at issue, but are in flight until their warp's `tcgen05.wait`.
     TensorLoad,
     TensorStore,
@@ -202,6 +204,7 @@ impl Work {
             Self::TensorCopy(_) => "tcgen05.cp",
             Self::Mma(_) => "tcgen05.mma",
             Self::Commit { .. } => "tcgen05.commit",
+            Self::WarpgroupMma(_) => "wgmma.mma_async",
             Self::TensorLoad => "tcgen05.ld",
             Self::TensorStore => "tcgen05.st",
         }
@@ -217,6 +220,7 @@ impl Work {
             | Self::CopiesArrive { .. } => Queue::Unordered,
             Self::StoreWrite(_) => Queue::Writes,
             Self::TensorCopy(_) | Self::Mma(_) | Self::Commit { .. } => Queue::TensorPipe,
+            Self::WarpgroupMma(_) => Queue::Warpgroup,
             Self::TensorLoad | Self::TensorStore => Queue::Warp,
         }
     }
@@ -230,6 +234,8 @@ enum Queue {
     Writes,
     /// Completes in issue order within its CTA.
     TensorPipe,
+    /// Completes in issue order within its warp.
+    Warpgroup,
     /// Completes when its warp waits.
     Warp,
 }
@@ -367,6 +373,11 @@ impl Engine {
             (_, Work::StoreWrite(store)) => store.data.is_some(),
             (Queue::Writes, _) => false,
             (Queue::Warp, _) => false,
+            (Queue::Warpgroup, _) => !self.operations[..index].iter().any(|other| {
+                other.work.queue() == Queue::Warpgroup
+                    && (other.issuer.cta, other.issuer.warp)
+                        == (operation.issuer.cta, operation.issuer.warp)
+            }),
             (Queue::TensorPipe, Work::Commit { .. }) => {
                 !before().any(|other| other.issuer.same_thread(&operation.issuer))
             }
@@ -434,6 +445,7 @@ impl Engine {
                     .next_back()
                     .map(|i| self.oldest_of_groups(i))
             })
+            .or_else(|| eligible(Queue::Warpgroup).next())
             .or_else(|| eligible(Queue::TensorPipe).next())
             .or_else(|| eligible(Queue::Writes).next())
     }

@@ -446,6 +446,10 @@ impl<'l> Cluster<'l> {
                 self.mbarrier(barrier, |barrier| barrier.arrive(1))?;
                 Ok(())
             }
+            Work::WarpgroupMma(operands) => {
+                let (cta, warp) = (issuer.cta as usize, issuer.warp as usize);
+                super::exec::complete_warpgroup_mma(self, cta, warp, &operands)
+            }
             Work::TensorLoad | Work::TensorStore => Ok(()),
         }
     }

@@ -124,6 +124,16 @@ mod tests {
     }
 
     #[test]
+    fn targets_of_an_h200() {
+        for target in ["sm_80", "sm_90", "sm_90a"] {
+            assert!(runs_on(target, (9, 0)), "{target}");
+        }
+        for target in ["sm_100", "sm_100a", "sm_100f", "sm_120a", "sm_80a"] {
+            assert!(!runs_on(target, (9, 0)), "{target}");
+        }
+    }
+
+    #[test]
     fn too_new_and_not_for_this_device() {
         let refusal = |text| check(text, (10, 0)).unwrap_err();
         let newer = refusal(".version 9.4\n.target sm_100");

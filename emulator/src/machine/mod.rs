@@ -28,6 +28,7 @@ mod tensor_unit;
 mod tests;
 mod turns;
 mod warp;
+mod warpgroup;
 
 use std::sync::Arc;
 
@@ -76,6 +77,26 @@ impl DeviceProperties {
             shared_bytes_per_block_optin: 227 * 1024,
             reserved_shared_bytes: 1024,
             total_memory_bytes: 180 << 30,
+        }
+    }
+
+    /// NVIDIA H100 (SXM): compute capability 9.0, 132 multiprocessors, 227 KiB of shared memory per CTA.
+    pub fn h100() -> Self {
+        Self {
+            name: "NVIDIA H100 (emulated)".to_owned(),
+            compute_capability: (9, 0),
+            multiprocessors: 132,
+            total_memory_bytes: 80 << 30,
+            ..Self::b200()
+        }
+    }
+
+    /// NVIDIA H200: an H100 with more memory.
+    pub fn h200() -> Self {
+        Self {
+            name: "NVIDIA H200 (emulated)".to_owned(),
+            total_memory_bytes: 141 << 30,
+            ..Self::h100()
         }
     }
 }

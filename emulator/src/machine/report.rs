@@ -457,6 +457,9 @@ pub enum StallReason {
     CopyGroup {
         allowed: u32,
     },
+    WarpgroupMma {
+        allowed: u32,
+    },
     InvalidatedMbarrier {
         address: u32,
     },
@@ -528,6 +531,12 @@ impl fmt::Display for StallReason {
                 f,
                 "waits until at most {allowed} of its groups of cp.async are pending"
             ),
+            Self::WarpgroupMma { allowed } => {
+                write!(
+                    f,
+                    "waits until at most {allowed} of its wgmma groups are pending"
+                )
+            }
             Self::ClusterBarrier => write!(f, "waits for all threads of the cluster"),
             Self::InvalidatedMbarrier { address } => write!(
                 f,

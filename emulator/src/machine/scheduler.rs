@@ -12,7 +12,7 @@ use super::report::{
 };
 use super::turns::Turn;
 use super::warp::{Group, State, Wait, lanes};
-use crate::isa::ir::{Guard, Op};
+use crate::isa::ir::{Guard, Op, Reg};
 
 /// Instructions after which one asynchronous operation completes even if warps could go on: they
 /// may be polling for it.
@@ -146,6 +146,10 @@ impl Cluster<'_> {
                 line: inst.line,
             };
             self.ctas[cta].warps[warp].groups[group].pc = pc;
+            if let Some(accesses) = &kernel.register_accesses {
+                self.access_registers(at, &accesses[pc as usize])
+                    .map_err(|kind| self.failed(at, active, kind))?;
+            }
             let flow = exec::execute(self, at, inst, active)
                 .map_err(|kind| self.failed(at, active, kind))?;
             if self.watch.is_active() {
@@ -206,6 +210,15 @@ impl Cluster<'_> {
         }
         self.ctas[cta].warps[warp].groups[group].pc = pc;
         Ok(())
+    }
+
+    /// In kernels with `wgmma`, whose operations in flight own registers.
+    fn access_registers(&mut self, at: At, registers: &[Reg]) -> Step<()> {
+        if !self.context.launch.options.mode.checks_order() {
+            return Ok(());
+        }
+        let warp = &mut self.ctas[at.cta].warps[at.warp];
+        warp.warpgroup.access(self.context.kernel, registers)
     }
 
     #[inline]
@@ -507,6 +520,7 @@ impl Cluster<'_> {
             Wait::ClusterBarrier => StallReason::ClusterBarrier,
             Wait::BulkGroup { allowed, .. } => StallReason::BulkGroup { allowed },
             Wait::CopyGroup { allowed } => StallReason::CopyGroup { allowed },
+            Wait::WarpgroupMma { allowed } => StallReason::WarpgroupMma { allowed },
         }
     }
 }

@@ -5,6 +5,7 @@
 //! for the others, while these run on independently. Lanes that exit are taken out of every merge they belong to.
 
 use super::cluster_barrier::ClusterBarrier;
+use super::warpgroup::WarpgroupState;
 use crate::isa::ir::{LANES, Reg, Src};
 
 /// Values of one register slot, by lane.
@@ -54,6 +55,8 @@ pub enum Wait {
     BulkGroup { allowed: u32, read: bool },
     /// At most `allowed` groups of `cp.async` that are pending.
     CopyGroup { allowed: u32 },
+    /// At most `allowed` groups of `wgmma` that are pending.
+    WarpgroupMma { allowed: u32 },
     /// All threads of the cluster.
     ClusterBarrier,
 }
@@ -84,6 +87,7 @@ pub struct Warp {
     /// Groups of `cp.async` that each lane has committed.
     pub copy_groups: [u32; LANES],
     pub cluster_barrier: ClusterBarrier,
+    pub warpgroup: WarpgroupState,
     merges: Vec<Option<Merge>>,
 }
 
@@ -102,6 +106,7 @@ impl Warp {
         self.bulk_groups = [0; LANES];
         self.copy_groups = [0; LANES];
         self.cluster_barrier = ClusterBarrier::default();
+        self.warpgroup.reset();
         self.merges.clear();
         self.groups.clear();
         self.groups.push(Group {

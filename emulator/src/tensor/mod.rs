@@ -11,6 +11,7 @@ pub mod layout;
 pub mod memory;
 pub mod mma;
 pub mod warp;
+pub mod warpgroup;
 
 pub use copy::{CopyError, TensorCopy};
 pub use descriptor::{DescriptorError, InstructionDescriptor, InstructionError, SmemDescriptor};

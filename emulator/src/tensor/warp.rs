@@ -10,7 +10,7 @@
 //!
 //! D's elements are numbered through its registers, the low half of a register first.
 
-use super::arithmetic::{DotResult, DotRule, DotVector, dot};
+use super::arithmetic::{DotResult, DotVector};
 use crate::isa::ir::LANES;
 use crate::isa::matrix::{Accumulator, MatrixElement};
 
@@ -97,10 +97,13 @@ fn element_of(
     word >> (bits as usize * (k % per)) & (u32::MAX >> (32 - bits))
 }
 
+/// `c` + a · b of floating-point elements.
+pub type FloatDot = fn(DotResult, &DotVector, &DotVector, u32) -> u32;
+
 /// `c` + A[row] · B[column]; `c` and the result are codes of the accumulator's type.
 pub fn multiply(
     accumulator: Accumulator,
-    rule: impl Fn(DotResult) -> DotRule,
+    float_dot: FloatDot,
     (a, row): (&Lines, usize),
     (b, column): (&Lines, usize),
     c: u32,
@@ -111,7 +114,7 @@ pub fn multiply(
                 Accumulator::F16 => DotResult::F16,
                 _ => DotResult::F32,
             };
-            dot(rule(result), &a[row], &b[column], c)
+            float_dot(result, &a[row], &b[column], c)
         }
         (Lines::Bytes(a), Lines::Bytes(b)) => {
             let products = a[row].iter().zip(&b[column]).map(|(a, b)| i64::from(a * b));
@@ -131,7 +134,7 @@ pub fn multiply(
 /// Replaces D's fragment of `columns` columns by D + A·B. Where `accumulate` is false, D's old values do not count.
 pub fn accumulate(
     accumulator: Accumulator,
-    rule: impl Fn(DotResult) -> DotRule + Copy,
+    float_dot: FloatDot,
     a: &Lines,
     b: &Lines,
     accumulate: bool,
@@ -145,7 +148,7 @@ pub fn accumulate(
             *word = (0..per).fold(0, |new, part| {
                 let (row, column) = accumulator_position(lane, register * per + part);
                 let c = old >> (bits * part) & (u32::MAX >> (32 - bits));
-                new | multiply(accumulator, rule, (a, row), (b, column), c) << (bits * part)
+                new | multiply(accumulator, float_dot, (a, row), (b, column), c) << (bits * part)
             });
         }
     }

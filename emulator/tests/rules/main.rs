@@ -23,3 +23,4 @@ mod tensormap;
 mod tma;
 mod tma_bounds;
 mod tma_store;
+mod wgmma;

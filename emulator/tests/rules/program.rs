@@ -52,8 +52,17 @@ impl Program {
 
     /// A program whose input buffer holds `input`, and nothing beyond it.
     pub fn with_input(body: &str, input: &[u8]) -> Program {
-        let device = Device::new(DeviceProperties::b200());
-        let module = load(body).unwrap_or_else(|error| panic!("{error}\n{}", kernel_text(body)));
+        Program::of_text(&kernel_text(body), DeviceProperties::b200(), input)
+    }
+
+    /// [`Program::with_input`] for a Hopper GPU.
+    pub fn on_hopper(body: &str, input: &[u8]) -> Program {
+        Program::of_text(&hopper_text(body), DeviceProperties::h100(), input)
+    }
+
+    fn of_text(text: &str, properties: DeviceProperties, input: &[u8]) -> Program {
+        let device = Device::new(properties);
+        let module = load(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let out = device.memory.allocate(4 * OUT_WORDS as u64).unwrap();
         let at = device.memory.allocate(input.len() as u64).unwrap();
         let launch = Launch {
@@ -209,16 +218,27 @@ impl Program {
     }
 }
 
-fn load(body: &str) -> Result<Module, LoadError> {
+fn load(text: &str) -> Result<Module, LoadError> {
     let environment = LoadEnvironment { shared_base: SMEM };
-    isa::load(&kernel_text(body), &environment, &mut |_| {
-        Err("no variables".to_owned())
-    })
+    isa::load(text, &environment, &mut |_| Err("no variables".to_owned()))
+}
+
+/// [`kernel_text`] for a Hopper GPU.
+fn hopper_text(body: &str) -> String {
+    kernel_text(body).replace("sm_100a", "sm_90a")
+}
+
+/// [`load_error`] for a Hopper GPU.
+pub fn load_error_on_hopper(body: &str) -> String {
+    match load(&hopper_text(body)) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("the module has to be refused: {body}"),
+    }
 }
 
 /// Why a kernel with this body is refused before it can run.
 pub fn load_error(body: &str) -> String {
-    match load(body) {
+    match load(&kernel_text(body)) {
         Err(error) => error.to_string(),
         Ok(_) => panic!("the module has to be refused: {body}"),
     }

@@ -261,7 +261,10 @@ fn run_float(from: Format, to: Format, integral: bool, options: FloatOptions, la
         }),
         (Format::F64, Format::F32) if plain => lanes.map1(|a| f32_slot(f64::from_bits(a) as f32)),
         (Format::F16, Format::F32) if plain => lanes.map1(|a| f32_slot(f16_widen(a))),
-        (Format::Bf16, Format::F32) if plain => lanes.map1(|a| f32_slot(bf16_widen(a))),
+        // A shift, even of NaNs (seen on an H200).
+        (Format::Bf16, Format::F32) if plain => {
+            lanes.map1(|a| u64::from(bf16_widen(a).to_bits()));
+        }
         (Format::F32, Format::F16) if plain => lanes.map1(|a| f16_narrow(f32::from_bits(a as u32))),
         (Format::F32, Format::Bf16) if plain => {
             lanes.map1(|a| bf16_narrow(f32::from_bits(a as u32)));
@@ -349,6 +352,10 @@ fn float_to_float(from: Format, to: Format, integral: bool, options: FloatOption
             Value::Finite(number) if round_to_multiple(number, 0, Rounding::TowardZero) >= 1 => ONE,
             _ => value,
         };
+    }
+    if to == Format::Tf32 && rounding == Rounding::NearestAway && value == Value::Nan {
+        // Integer arithmetic on the device: the payload stays, and saturation steps down from it (seen on an H200).
+        return (code & 0xffff_e000) - if finite { 0x2000 } else { 0 };
     }
     let code = to.encode(value, rounding, finite);
     if ftz && to == Format::F32 {

@@ -403,6 +403,10 @@ fn compute(function: FloatFunction, a: u64, b: u64, c: u64) -> u64 {
         FloatOp::Sin => through_f64(f64::sin),
         FloatOp::Cos => through_f64(f64::cos),
         FloatOp::Tanh => through_f64(f64::tanh),
+        // The device's half-precision units make every NaN the canonical one, those of f32 and f64 keep it.
+        FloatOp::Abs | FloatOp::Neg if x == Value::Nan && format.bits() == 16 => {
+            format.canonical_nan()
+        }
         FloatOp::Abs => a & !sign & (sign | (sign - 1)),
         FloatOp::Neg => (a ^ sign) & (sign | (sign - 1)),
         FloatOp::Min { nan, xor_sign } | FloatOp::Max { nan, xor_sign } if xor_sign => {

@@ -114,7 +114,8 @@ impl Format {
     pub const fn canonical_nan(self) -> u64 {
         match self {
             Format::F16 | Format::Bf16 => 0x7fff,
-            Format::Tf32 | Format::F32 => 0x7fff_ffff,
+            Format::F32 => 0x7fff_ffff,
+            Format::Tf32 => 0x7fff_e000,
             Format::F64 => 0xfff8_0000_0000_0000,
             Format::E4m3 | Format::E5m2 => 0x7f,
             Format::Ue8m0 => 0xff,

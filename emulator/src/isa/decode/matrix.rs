@@ -24,6 +24,11 @@ const ELEMENTS: &[(&str, MatrixElement)] = &[
 const MMA_K_BITS: [u32; 2] = [128, 256];
 
 impl Decoder<'_> {
+    /// PTX ISA §9.7.15: of all targets, sm_90a alone has `wgmma`.
+    pub fn can_have_wgmma(&self) -> bool {
+        self.tree.target.iter().any(|target| target == "sm_90a")
+    }
+
     pub fn matrix(&mut self, opcode: &str, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
         let op = match opcode {
             "ldmatrix" => self.load_matrix(m, operands)?,
@@ -148,8 +153,7 @@ impl Decoder<'_> {
     }
 
     fn warpgroup(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<MatrixOp> {
-        // PTX ISA §9.7.15: of the `a` targets, sm_90a alone has them, and no other kind of target does.
-        if !self.tree.target.iter().any(|target| target == "sm_90a") {
+        if !self.can_have_wgmma() {
             return Err("`wgmma` needs `.target sm_90a`".into());
         }
         let verb = m.take(Some).ok_or("found no wgmma operation")?;

@@ -37,6 +37,7 @@ use self::modifiers::Modifiers;
 use self::scope::{Label, Scopes, Variable};
 use super::ir::{Guard, Inst, Kernel, Op, Reg};
 use super::load::{DecodeError, LoadEnvironment, LoadError, Module, VariableImage};
+use super::matrix::MatrixOp;
 use crate::ptx::ast::{self, Function};
 
 /// What one instruction's decoding gives; the error is a message for [`DecodeError::message`].
@@ -93,6 +94,8 @@ pub fn load_tree(
             shared_rank: None,
             scopes: Scopes::new(),
             code: Vec::new(),
+            named_registers: Vec::new(),
+            register_accesses: Vec::new(),
             labels: Vec::new(),
             guard: None,
             line: function.line,
@@ -135,6 +138,10 @@ struct Decoder<'a> {
     shared_rank: Option<Reg>,
     scopes: Scopes<'a>,
     code: Vec<Inst>,
+    /// Registers that the text of the instruction that is being decoded names, so far.
+    named_registers: Vec<Reg>,
+    /// Those of each instruction of `code`, in modules that can have `wgmma`.
+    register_accesses: Vec<Box<[Reg]>>,
     /// Instruction index of each label.
     labels: Vec<Option<u32>>,
     /// Of the instruction that is being decoded.
@@ -150,6 +157,13 @@ struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     fn emit(&mut self, op: Op) {
+        if self.can_have_wgmma() {
+            let registers = match &op {
+                Op::Matrix(MatrixOp::WarpgroupMma(_)) => Box::default(),
+                _ => self.named_registers.as_slice().into(),
+            };
+            self.register_accesses.push(registers);
+        }
         self.code.push(Inst {
             guard: self.guard,
             op,
@@ -173,6 +187,7 @@ impl<'a> Decoder<'a> {
 
     fn instruction(&mut self, instruction: &'a ast::Instruction) {
         self.line = instruction.line;
+        self.named_registers.clear();
         if let Err(message) = self.try_instruction(instruction) {
             self.error(instruction.line, message);
         }
@@ -235,7 +250,12 @@ impl<'a> Decoder<'a> {
                 _ => {}
             }
         }
+        let has_wgmma = self
+            .code
+            .iter()
+            .any(|inst| matches!(inst.op, Op::Matrix(MatrixOp::WarpgroupMma(_))));
         Kernel {
+            register_accesses: has_wgmma.then_some(self.register_accesses),
             name: function.name.clone(),
             reconvergence: super::control_flow::reconvergence(&self.code),
             code: self.code,

@@ -76,7 +76,10 @@ impl<'a> Decoder<'a> {
 
     pub fn register(&mut self, name: &str) -> Decoded<Register> {
         match self.scopes.symbol(name) {
-            Some(Symbol::Register(register)) if register.bits <= 64 => Ok(register),
+            Some(Symbol::Register(register)) if register.bits <= 64 => {
+                self.named_registers.push(register.slot);
+                Ok(register)
+            }
             Some(Symbol::Register(_)) => Err(format!("128-bit register `{name}` is not supported")),
             Some(Symbol::Variable(_)) => Err(format!("`{name}` is a variable, needs a register")),
             None => Err(format!("register `{name}` is not declared")),

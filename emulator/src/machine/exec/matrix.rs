@@ -7,8 +7,8 @@ use crate::machine::async_engine::SharedAddress;
 use crate::machine::cluster::{At, Cluster};
 use crate::machine::report::Step;
 use crate::machine::warp::Warp;
-use crate::tensor::arithmetic::DotRule;
-use crate::tensor::warp::{self as fragment, Lines};
+use crate::tensor::arithmetic::{DotRule, dot, dot_in_halves};
+use crate::tensor::warp::{self as fragment, FloatDot, Lines};
 
 /// Rows of an 8×8 matrix of 16-bit elements, and bytes of each.
 const MATRIX_ROWS: usize = 8;
@@ -162,7 +162,11 @@ fn multiply(warp: &mut Warp, mma: &WarpMma) {
     let a = Lines::of_a(mma.a_type, false, k, &gather(&mma.a));
     let b = Lines::of_b(mma.b_type, k, &gather(&mma.b));
     let mut d = gather(&mma.c);
-    fragment::accumulate(mma.accumulator, DotRule::wide, &a, &b, true, &mut d);
+    let float_dot: FloatDot = match mma.a_type.bits() {
+        8 => |result, a, b, c| dot_in_halves(DotRule::wide(result), a, b, c),
+        _ => |result, a, b, c| dot(DotRule::wide(result), a, b, c),
+    };
+    fragment::accumulate(mma.accumulator, float_dot, &a, &b, true, &mut d);
     for (dst, words) in mma.d.iter().zip(&d) {
         write(warp, *dst, words);
     }

@@ -12,6 +12,8 @@ mod tensor;
 mod tensor_map;
 mod warpgroup;
 
+pub use warpgroup::complete as complete_warpgroup_mma;
+
 use super::cluster::{At, Cluster};
 use super::report::{FailureKind, Step};
 use super::warp::{Wait, Warp, lanes};

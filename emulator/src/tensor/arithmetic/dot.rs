@@ -100,6 +100,29 @@ impl Element {
     }
 }
 
+impl Element {
+    /// The same number with the exponent that F16 gives it: most subnormals of narrower formats are normal there.
+    fn widened(self, fraction_bits: i32) -> Element {
+        const LEAST_F16: i32 = -14;
+        let Element {
+            mut significand,
+            mut exponent,
+        } = self;
+        while significand != 0
+            && significand.abs() < 1 << fraction_bits
+            && exponent > LEAST_F16
+            && exponent < INFINITE
+        {
+            significand *= 2;
+            exponent -= 1;
+        }
+        Element {
+            significand,
+            exponent,
+        }
+    }
+}
+
 /// A row of A or a column of B, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DotVector {
@@ -162,6 +185,38 @@ pub fn decode_ue8m0(byte: u8) -> Option<i32> {
     }
 }
 
+impl DotVector {
+    /// The elements of the lower (0) or upper (1) halves of 32-bit registers of 8-bit elements, widened to F16.
+    fn half(&self, half: usize) -> DotVector {
+        let elements = self.elements.chunks_exact(2).skip(half).step_by(2);
+        let elements: Vec<Element> = elements
+            .flatten()
+            .map(|element| element.widened(self.fraction_bits))
+            .collect();
+        DotVector {
+            has_specials: elements.iter().any(|element| element.exponent >= INFINITE),
+            elements,
+            ..*self
+        }
+    }
+}
+
+/// [`dot`] as `mma.sync` does it for 8-bit elements, which are widened to F16 (ptxas emits `F2FP.F16.E4M3.UNPACK_B` and
+/// two `HMMA` for sm_90 and sm_100): the sum of the elements from the lower halves of the registers is C of that of the
+/// elements from the upper halves, and the instruction's own C is added last, to nearest even.
+pub fn dot_in_halves(rule: DotRule, a: &DotVector, b: &DotVector, c: u32) -> u32 {
+    let lower = dot(rule, &a.half(0), &b.half(0), 0);
+    let sum = dot(rule, &a.half(1), &b.half(1), lower);
+    let format = match rule.result {
+        DotResult::F16 => Format::F16,
+        DotResult::F32 | DotResult::F32Short => Format::F32,
+    };
+    let total = format
+        .decode(c.into())
+        .sum(format.decode(sum.into()), Rounding::NearestEven);
+    format.encode(total, Rounding::NearestEven, false) as u32
+}
+
 /// `c` + Σ a·b, bit for bit as the tensor core computes it. `c` and the result are codes of the rule's format.
 ///
 /// Where all products are zero, kinds with scales leave C as it is (sf-tensor/tcgen05 `Tcgen05BlockScaledMmaModel`);
@@ -210,7 +265,7 @@ pub fn dot(rule: DotRule, a: &DotVector, b: &DotVector, c: u32) -> u32 {
                 mantissa: units.unsigned_abs(),
                 exponent: quantum,
             });
-            // There is no -0: a negative sum that underflows is +0 (sf-tensor/tcgen05 `_round_int_to_f16`).
+            // There is no -0: a negative sum that underflows is +0 (sf-tensor/tcgen05 `_round_int_to_f16`; an H200 too).
             match Format::F16.encode(value, Rounding::NearestEven, false) as u32 {
                 0x8000 => 0,
                 code => code,

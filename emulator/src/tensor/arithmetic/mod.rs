@@ -23,7 +23,7 @@ mod reference;
 mod tile;
 mod window;
 
-pub use dot::{DotResult, DotRule, DotVector, dot};
+pub use dot::{DotResult, DotRule, DotVector, dot, dot_in_halves};
 pub use formats::{CANONICAL_NAN, GROUP_ELEMENTS, GROUPS, K, ROW_BYTES};
 pub use integer::{decode_integer, integer_dot};
 pub use mxfp4::{Mxfp4Row, mxfp4_dot};

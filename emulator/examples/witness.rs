@@ -1,0 +1,350 @@
+//! Records on a real Hopper GPU what the programs of `tests/golden` compute, and compares the emulator with a record.
+//!
+//! ```text
+//! witness gpu DIR        runs every case on the first GPU; writes DIR/golden.txt and DIR/words.bin
+//! witness emulate DIR    runs them on the emulator and says where it differs from DIR/words.bin
+//! witness ptx DIR        writes each case's PTX to a file of its own, for ptxas
+//! ```
+//!
+//! `golden.txt` belongs into `tests/golden/h200.txt`.
+
+#[path = "../tests/golden/cases.rs"]
+mod cases;
+#[path = "../tests/golden/emulate.rs"]
+mod emulate;
+
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::ptr::{null, null_mut};
+
+use cases::{Case, any_f32, any_word, exact, hash, lane_case};
+
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> Result<(), Failure> {
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.get(1..) {
+        Some([verb, folder]) => {
+            let folder = Path::new(folder);
+            match verb.as_str() {
+                "gpu" => record(folder),
+                "emulate" => compare(folder),
+                "ptx" => write_ptx(folder),
+                _ => Err("the first argument is gpu, emulate or ptx".into()),
+            }
+        }
+        _ => Err("needs two arguments: gpu, emulate or ptx, and a folder".into()),
+    }
+}
+
+/// Approximations, whose last bits are the device's own: recorded, but not golden, since the emulator has other ones.
+fn approximations() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for instruction in [
+        "ex2.approx.f32",
+        "ex2.approx.ftz.f32",
+        "lg2.approx.f32",
+        "lg2.approx.ftz.f32",
+        "rcp.approx.f32",
+        "rcp.approx.ftz.f32",
+        "sqrt.approx.f32",
+        "rsqrt.approx.f32",
+        "rsqrt.approx.ftz.f32",
+        "sin.approx.f32",
+        "cos.approx.f32",
+        "tanh.approx.f32",
+    ] {
+        cases.push(lane_case(
+            instruction,
+            "%f5, %f0",
+            "mov.b32 %f0, %a0;",
+            "mov.b32 %r10, %f5;",
+            1,
+            any_f32,
+        ));
+    }
+    for instruction in [
+        "ex2.approx.f16x2",
+        "ex2.approx.ftz.bf16x2",
+        "tanh.approx.f16x2",
+        "tanh.approx.bf16x2",
+    ] {
+        cases.push(lane_case(instruction, "%r10, %a0", "", "", 1, any_word));
+    }
+    cases.push(lane_case(
+        "div.approx.f32",
+        "%f5, %f0, %f1",
+        "mov.b32 %f0, %a0; mov.b32 %f1, %a1;",
+        "mov.b32 %r10, %f5;",
+        2,
+        any_f32,
+    ));
+    cases
+}
+
+fn write_ptx(folder: &Path) -> Result<(), Failure> {
+    for (index, case) in exact().iter().chain(&approximations()).enumerate() {
+        let text = format!("// {}\n{}", case.name, case.ptx);
+        fs::write(folder.join(format!("{index:04}.ptx")), text)?;
+    }
+    Ok(())
+}
+
+fn to_bytes(words: &[u32]) -> impl Iterator<Item = u8> {
+    words.iter().flat_map(|word| word.to_le_bytes())
+}
+
+fn compare(folder: &Path) -> Result<(), Failure> {
+    let bytes = fs::read(folder.join("words.bin"))?;
+    let mut words = bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|word| u32::from_le_bytes(*word));
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let mut different = 0;
+    for case in exact().iter().chain(&approximations()) {
+        let expected: Vec<u32> = words.by_ref().take(case.output_words).collect();
+        if !case.name.contains(&only) {
+            continue;
+        }
+        match emulate::run(case) {
+            Err(error) => {
+                different += 1;
+                println!("{}: {error}", case.name);
+            }
+            Ok(found) if found == expected => {}
+            Ok(found) => {
+                different += 1;
+                let places: Vec<usize> = (0..found.len())
+                    .filter(|i| found[*i] != expected[*i])
+                    .collect();
+                println!("{}: {} of {} differ", case.name, places.len(), found.len());
+                for i in places.into_iter().take(4) {
+                    println!(
+                        "    word {i}: GPU {:08x}, emulator {:08x}",
+                        expected[i], found[i]
+                    );
+                }
+            }
+        }
+    }
+    println!("{different} cases differ");
+    Ok(())
+}
+
+type Handle = *mut c_void;
+
+unsafe extern "C" {
+    fn dlopen(name: *const c_char, flags: c_int) -> Handle;
+    fn dlsym(library: Handle, name: *const c_char) -> Handle;
+}
+
+/// The functions of the CUDA driver API that are used.
+struct Driver {
+    library: Handle,
+}
+
+impl Driver {
+    fn open() -> Result<Driver, Failure> {
+        const RTLD_NOW: c_int = 2;
+        // SAFETY: the name ends in NUL.
+        let library = unsafe { dlopen(c"libcuda.so.1".as_ptr(), RTLD_NOW) };
+        match library.is_null() {
+            true => Err("libcuda.so.1 cannot be loaded".into()),
+            false => Ok(Driver { library }),
+        }
+    }
+
+    /// A function of the driver.
+    ///
+    /// # Safety
+    /// `F` is the type of a pointer to the function of that name.
+    unsafe fn function<F: Copy>(&self, name: &CStr) -> Result<F, Failure> {
+        // SAFETY: the name ends in NUL, and the library stays loaded.
+        let address = unsafe { dlsym(self.library, name.as_ptr()) };
+        if address.is_null() {
+            return Err(format!("libcuda.so.1 has no {name:?}").into());
+        }
+        // SAFETY: function pointers have the size of an address; the type is the caller's promise.
+        Ok(unsafe { std::mem::transmute_copy::<Handle, F>(&address) })
+    }
+}
+
+fn check(what: &str, status: c_int) -> Result<(), Failure> {
+    match status {
+        0 => Ok(()),
+        error => Err(format!("{what}: CUDA error {error}").into()),
+    }
+}
+
+/// The GPU with a current context.
+struct Gpu {
+    driver: Driver,
+    name: String,
+    version: c_int,
+}
+
+impl Gpu {
+    fn open() -> Result<Gpu, Failure> {
+        let driver = Driver::open()?;
+        let (mut device, mut context, mut version) = (0, null_mut(), 0);
+        let mut name = [0u8; 128];
+        // SAFETY: the functions' C signatures; all pointers are to local variables of the right types and sizes.
+        unsafe {
+            type Init = unsafe extern "C" fn(c_uint) -> c_int;
+            type DeviceGet = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
+            type Name = unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int;
+            type Retain = unsafe extern "C" fn(*mut Handle, c_int) -> c_int;
+            type SetCurrent = unsafe extern "C" fn(Handle) -> c_int;
+            type Version = unsafe extern "C" fn(*mut c_int) -> c_int;
+            check("cuInit", driver.function::<Init>(c"cuInit")?(0))?;
+            check(
+                "cuDeviceGet",
+                driver.function::<DeviceGet>(c"cuDeviceGet")?(&mut device, 0),
+            )?;
+            let get_name = driver.function::<Name>(c"cuDeviceGetName")?;
+            check(
+                "cuDeviceGetName",
+                get_name(name.as_mut_ptr().cast(), 127, device),
+            )?;
+            let retain = driver.function::<Retain>(c"cuDevicePrimaryCtxRetain")?;
+            check("cuDevicePrimaryCtxRetain", retain(&mut context, device))?;
+            let set = driver.function::<SetCurrent>(c"cuCtxSetCurrent")?;
+            check("cuCtxSetCurrent", set(context))?;
+            let get_version = driver.function::<Version>(c"cuDriverGetVersion")?;
+            check("cuDriverGetVersion", get_version(&mut version))?;
+        }
+        let name = CStr::from_bytes_until_nul(&name)?.to_str()?.to_owned();
+        Ok(Gpu {
+            driver,
+            name,
+            version,
+        })
+    }
+
+    fn load(&self, ptx: &str) -> Result<Result<Handle, c_int>, Failure> {
+        type Load = unsafe extern "C" fn(*mut Handle, *const c_void) -> c_int;
+        let text = CString::new(ptx)?;
+        let mut module = null_mut();
+        // SAFETY: the C signature; the text ends in NUL.
+        let status = unsafe {
+            self.driver.function::<Load>(c"cuModuleLoadData")?(&mut module, text.as_ptr().cast())
+        };
+        Ok(if status == 0 { Ok(module) } else { Err(status) })
+    }
+
+    fn run(&self, case: &Case) -> Result<Vec<u32>, Failure> {
+        type GetFunction = unsafe extern "C" fn(*mut Handle, Handle, *const c_char) -> c_int;
+        type Alloc = unsafe extern "C" fn(*mut u64, usize) -> c_int;
+        type Free = unsafe extern "C" fn(u64) -> c_int;
+        type ToDevice = unsafe extern "C" fn(u64, *const c_void, usize) -> c_int;
+        type ToHost = unsafe extern "C" fn(*mut c_void, u64, usize) -> c_int;
+        type Unload = unsafe extern "C" fn(Handle) -> c_int;
+        type Launch = unsafe extern "C" fn(
+            Handle,
+            c_uint,
+            c_uint,
+            c_uint,
+            c_uint,
+            c_uint,
+            c_uint,
+            c_uint,
+            Handle,
+            *mut *mut c_void,
+            *const c_void,
+        ) -> c_int;
+        let module = self
+            .load(&case.ptx)?
+            .map_err(|status| format!("{}: cuModuleLoadData: {status}", case.name))?;
+        let driver = &self.driver;
+        let mut words = vec![0u32; case.output_words];
+        let (mut function, mut out, mut input) = (null_mut(), 0u64, 0u64);
+        // SAFETY: the functions' C signatures; buffers have the sizes that are passed, and the kernel has two pointers
+        // as parameters.
+        unsafe {
+            let get = driver.function::<GetFunction>(c"cuModuleGetFunction")?;
+            check(
+                "cuModuleGetFunction",
+                get(&mut function, module, c"kernel".as_ptr()),
+            )?;
+            let alloc = driver.function::<Alloc>(c"cuMemAlloc_v2")?;
+            check("cuMemAlloc", alloc(&mut out, 4 * words.len()))?;
+            check("cuMemAlloc", alloc(&mut input, case.input.len()))?;
+            let copy = driver.function::<ToDevice>(c"cuMemcpyHtoD_v2")?;
+            check(
+                "cuMemcpyHtoD",
+                copy(input, case.input.as_ptr().cast(), case.input.len()),
+            )?;
+            let mut parameters: [*mut c_void; 2] = [(&raw mut out).cast(), (&raw mut input).cast()];
+            let launch = driver.function::<Launch>(c"cuLaunchKernel")?;
+            let status = launch(
+                function,
+                case.ctas,
+                1,
+                1,
+                case.threads,
+                1,
+                1,
+                0,
+                null_mut(),
+                parameters.as_mut_ptr(),
+                null(),
+            );
+            check("cuLaunchKernel", status)?;
+            let copy = driver.function::<ToHost>(c"cuMemcpyDtoH_v2")?;
+            let status = copy(words.as_mut_ptr().cast(), out, 4 * words.len());
+            check(&format!("{}: cuMemcpyDtoH", case.name), status)?;
+            let free = driver.function::<Free>(c"cuMemFree_v2")?;
+            check("cuMemFree", free(out))?;
+            check("cuMemFree", free(input))?;
+            check(
+                "cuModuleUnload",
+                driver.function::<Unload>(c"cuModuleUnload")?(module),
+            )?;
+        }
+        Ok(words)
+    }
+}
+
+fn record(folder: &Path) -> Result<(), Failure> {
+    let gpu = Gpu::open()?;
+    let mut golden = format!("# {}, driver API {}\n", gpu.name, gpu.version);
+    let mut raw = Vec::new();
+    let exact = exact();
+    for (index, case) in exact.iter().chain(&approximations()).enumerate() {
+        match gpu.run(case) {
+            Ok(words) => {
+                raw.extend(to_bytes(&words));
+                let is_exact = index < exact.len();
+                let kind = if is_exact { "exact" } else { "approximate" };
+                writeln!(
+                    golden,
+                    "{kind}\t{}\t{:016x}",
+                    case.name,
+                    hash(to_bytes(&words))
+                )?;
+            }
+            Err(error) => {
+                println!("{error}");
+                raw.extend(std::iter::repeat_n(0xA5, 4 * case.output_words));
+            }
+        }
+    }
+    fs::write(folder.join("golden.txt"), golden)?;
+    fs::write(folder.join("words.bin"), raw)?;
+    for target in [
+        "sm_80", "sm_90", "sm_90a", "sm_100", "sm_100a", "sm_100f", "sm_120a",
+    ] {
+        let ptx = format!(
+            ".version 8.8\n.target {target}\n.address_size 64\n.visible .entry kernel() {{ ret; }}\n"
+        );
+        match gpu.load(&ptx)? {
+            Ok(_) => println!("{target}: loads"),
+            Err(status) => println!("{target}: CUDA error {status}"),
+        }
+    }
+    Ok(())
+}
