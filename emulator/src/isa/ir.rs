@@ -658,6 +658,10 @@ pub struct Tcgen05Mma {
     /// The `enable-input-d` predicate.
     pub accumulate: Src,
     pub accumulate_negated: bool,
+    /// `disable-output-lane`: 32 lanes a word, 4 words a CTA; empty if absent.
+    pub disabled_lanes: Vec<Src>,
+    /// `scale-input-d`.
+    pub scale_d: u32,
     pub collector_a: CollectorUsage,
 }
 
@@ -672,9 +676,16 @@ pub enum MmaKind {
     F16,
     Tf32,
     F8f6f4,
+    I8,
     Mxf8f6f4,
     Mxf4,
     Mxf4nvf4,
+}
+
+impl MmaKind {
+    pub fn is_block_scaled(self) -> bool {
+        matches!(self, Self::Mxf8f6f4 | Self::Mxf4 | Self::Mxf4nvf4)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

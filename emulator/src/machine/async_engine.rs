@@ -13,7 +13,7 @@ use super::small_copy::SmallCopies;
 use super::store::{StoreRead, StoreWrite};
 use super::{Asynchrony, Mode};
 use crate::isa::ir::Kernel;
-use crate::tensor::{BlockScaledMma, TensorCopy};
+use crate::tensor::{Mma, TensorCopy};
 use crate::tma::TensorMap;
 
 /// The thread and line that issued an operation.
@@ -180,7 +180,7 @@ pub enum Work {
     /// Part of a load.
     Chunk(Chunk),
     TensorCopy(TensorCopy),
-    Mma(BlockScaledMma),
+    Mma(Box<Mma>),
     Commit {
         barrier: SharedAddress,
     },

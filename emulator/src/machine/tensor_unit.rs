@@ -7,9 +7,9 @@ use super::async_engine::{ALL_PARTITIONS, Footprint, Region, Work};
 use super::cluster::Cta;
 use super::report::{FailureKind, Step};
 use super::warp::Warp;
-use crate::isa::ir::{CopyShape, MmaOperandA, Tcgen05Mma};
-use crate::tensor::mma::OperandA;
-use crate::tensor::{BlockScaledMma, MmaError, MmaFootprint, MmaOperands, TensorCopy};
+use crate::isa::ir::{CopyShape, MmaOperandA, Src, Tcgen05Mma};
+use crate::tensor::mma::{OperandA, TensorUse};
+use crate::tensor::{Mma, MmaError, MmaFootprint, MmaOperands, TensorCopy};
 
 /// Rows of operands start at multiples of 16 bytes (PTX ISA §9.7.16.4).
 const CHUNK_BYTES: u32 = 16;
@@ -62,16 +62,18 @@ pub fn mma(
         scale_b: instruction.scale_b.map(|source| value(source) as u32),
         scale_block: instruction.scale_block,
         accumulate: (value(instruction.accumulate) != 0) != instruction.accumulate_negated,
+        scale_d: instruction.scale_d,
+        disabled_lanes: disabled_lanes(&instruction.disabled_lanes, value),
     };
-    let mma = BlockScaledMma::new(&operands).map_err(|error| match error {
+    let mma = Mma::new(&operands).map_err(|error| match error {
         MmaError::Unsupported { .. } => FailureKind::Unsupported {
             what: error.to_string(),
         },
         _ => fault(error),
     })?;
     let MmaFootprint {
-        shared: [a, b],
-        scales: [scale_a, scale_b],
+        shared,
+        reads,
         d,
         reads_d: _,
     } = mma.footprint();
@@ -79,21 +81,30 @@ pub fn mma(
     for index in group {
         let cta = &ctas[index];
         let index = index as u32;
-        let tensor = |what, columns: &Range<u32>| {
+        let tensor = |used: &TensorUse| {
             cta.tensor
-                .check_columns(what, columns.clone())
+                .check_columns(used.what, used.columns.clone())
                 .map_err(fault)?;
-            Ok::<_, FailureKind>(Region::tensor(index, columns.clone(), ALL_PARTITIONS))
+            Ok::<_, FailureKind>(Region::tensor(index, used.columns.clone(), used.lanes))
         };
-        footprint.reads.extend([
-            operand(cta, index, a.clone())?,
-            operand(cta, index, b.clone())?,
-            tensor("tcgen05.mma scale factors of A", &scale_a)?,
-            tensor("tcgen05.mma scale factors of B", &scale_b)?,
-        ]);
-        footprint.writes.push(tensor("tcgen05.mma D", &d)?);
+        for bytes in &shared {
+            footprint.reads.push(operand(cta, index, bytes.clone())?);
+        }
+        for used in &reads {
+            footprint.reads.push(tensor(used)?);
+        }
+        footprint.writes.push(tensor(&d)?);
     }
-    Ok((Work::Mma(mma), footprint))
+    Ok((Work::Mma(Box::new(mma)), footprint))
+}
+
+/// The lanes of up to two CTAs, from words of 32.
+fn disabled_lanes(words: &[Src], value: impl Fn(Src) -> u64) -> [u128; 2] {
+    let mut lanes = [0; 2];
+    for (i, word) in words.iter().enumerate() {
+        lanes[i / 4] |= u128::from(value(*word) as u32) << (i % 4 * 32);
+    }
+    lanes
 }
 
 /// An operand in shared memory, which has to lie in the CTA's own part of it.

@@ -7,6 +7,7 @@ use thiserror::Error;
 use super::descriptor::{CHUNK_BYTES, DescriptorError, SmemDescriptor};
 use super::memory::{TensorAddress, TensorMemory, TensorMemoryError};
 use crate::isa::ir::CopyShape;
+use crate::tma::Swizzle;
 
 /// Why a copy to tensor memory cannot run.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -17,6 +18,8 @@ pub enum CopyError {
         "tcgen05.cp.4x256b is not emulated: public sources disagree on which lanes it refreshes"
     )]
     Refresh,
+    #[error("tcgen05.cp with the 128-byte swizzle with 32-byte atoms is not emulated")]
+    SwizzleAtom32,
     #[error("tcgen05.cp to lane {lane}: the destination must start at lane 0")]
     Lane { lane: u32 },
     #[error("tcgen05.cp reads shared memory up to {end:#x}; the CTA has {available:#x} bytes")]
@@ -50,8 +53,12 @@ impl TensorCopy {
         if lane != 0 {
             return Err(CopyError::Lane { lane });
         }
+        let source = SmemDescriptor::decode(descriptor)?;
+        if source.swizzle == Swizzle::B128Atom32 {
+            return Err(CopyError::SwizzleAtom32);
+        }
         Ok(TensorCopy {
-            source: SmemDescriptor::decode(descriptor)?,
+            source,
             column,
             rows,
             chunks,
@@ -212,6 +219,14 @@ mod tests {
             TensorCopy::new(shape, 0, 0),
             Err(CopyError::Descriptor(_))
         ));
+        assert_eq!(
+            TensorCopy::new(
+                shape,
+                0,
+                NO_SWIZZLE_SBO_128 & !(0x3fff << 32) | 32 << 32 | 1 << 61
+            ),
+            Err(CopyError::SwizzleAtom32)
+        );
         let copy = TensorCopy::new(shape, 510, NO_SWIZZLE_SBO_128).unwrap();
         assert!(matches!(
             copy.execute(&shared(), &mut allocated()),

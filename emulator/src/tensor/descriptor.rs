@@ -1,11 +1,9 @@
-//! The 64-bit shared-memory matrix descriptor (PTX ISA §9.7.16.4.1) and the 32-bit instruction descriptor of
-//! `.kind::mxf4` and `.kind::mxf4nvf4` (PTX ISA §9.7.16.4.2, table 44).
+//! The 64-bit shared-memory matrix descriptor (PTX ISA §9.7.16.4.1).
 
 use std::ops::Range;
 
 use thiserror::Error;
 
-use crate::isa::ir::MmaKind;
 use crate::tma::Swizzle;
 
 /// Bytes that a descriptor addresses as a unit.
@@ -35,10 +33,6 @@ pub enum DescriptorError {
     #[error("matrix descriptor {descriptor:#018x}: swizzle mode {found} does not exist")]
     SwizzleCode { descriptor: u64, found: u64 },
     #[error(
-        "matrix descriptor {descriptor:#018x}: the 128-byte swizzle with 32-byte atoms is not emulated"
-    )]
-    SwizzleAtom32 { descriptor: u64 },
-    #[error(
         "matrix descriptor {descriptor:#018x}: start address {start:#x} is not in the first row of a {swizzle:?} pattern, \
          which repeats every {period} bytes; with base offset 0 it must be"
     )]
@@ -60,14 +54,15 @@ pub enum DescriptorError {
     },
 }
 
-/// A decoded descriptor of a K-major matrix in shared memory. Offsets are in bytes.
+/// A decoded descriptor of a matrix in shared memory. Offsets are in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SmemDescriptor {
     /// Offset in the CTA's shared window.
     pub start: u32,
-    /// From one 16-byte chunk of a row to the next; only without swizzle.
+    /// K-major: from one 16-byte chunk of a row to the next; only without swizzle. MN-major: see
+    /// [`SmemDescriptor::transposed_chunk_address`].
     pub leading: u32,
-    /// From one group of eight rows to the next.
+    /// K-major: from one group of eight rows to the next.
     pub stride: u32,
     pub swizzle: Swizzle,
 }
@@ -99,7 +94,7 @@ impl SmemDescriptor {
         }
         let swizzle = match field(61, 3) {
             0 => Swizzle::None,
-            1 => return Err(DescriptorError::SwizzleAtom32 { descriptor }),
+            1 => Swizzle::B128Atom32,
             2 => Swizzle::B128,
             4 => Swizzle::B64,
             6 => Swizzle::B32,
@@ -154,8 +149,8 @@ impl SmemDescriptor {
         Ok(())
     }
 
-    /// Shared-window offset of the 16 bytes `chunk` of row `row`: the canonical K-major layouts of PTX ISA
-    /// §9.7.16.3.3. The swizzle acts on the address, not on the offset inside the matrix.
+    /// Shared-window offset of the 16 bytes `chunk` of row `row` of a K-major matrix (PTX ISA §9.7.16.3.3). The swizzle
+    /// acts on the address, not on the offset inside the matrix.
     #[inline]
     pub fn chunk_address(&self, row: u32, chunk: u32) -> u32 {
         let (pitch, leading) = match self.swizzle.span() {
@@ -169,6 +164,28 @@ impl SmemDescriptor {
         self.swizzle.apply(dense)
     }
 
+    /// Shared-window offset of the 16 bytes `chunk` along M or N at column `k` of an MN-major matrix (PTX ISA
+    /// §9.7.16.3.3). With s the swizzle's span in chunks and g the columns of its atom:
+    ///
+    /// ```text
+    /// swizzled       k mod g: spans    k / g: stride offset     chunk mod s: 16 bytes   chunk / s: leading offset
+    /// without        k mod 8: 16 bytes k / 8: leading offset    chunk: stride offset
+    /// ```
+    #[inline]
+    pub fn transposed_chunk_address(&self, chunk: u32, k: u32) -> u32 {
+        let Some(span) = self.swizzle.span() else {
+            return self.start + k % 8 * CHUNK_BYTES + k / 8 * self.leading + chunk * self.stride;
+        };
+        let chunks = span / CHUNK_BYTES;
+        let columns = self.swizzle.period() / span;
+        let dense = self.start
+            + chunk % chunks * CHUNK_BYTES
+            + chunk / chunks * self.leading
+            + k % columns * span
+            + k / columns * self.stride;
+        self.swizzle.apply(dense)
+    }
+
     /// The smallest range of shared memory that holds `rows` rows of `chunks` × 16 bytes.
     pub fn footprint(&self, rows: u32, chunks: u32) -> Range<u32> {
         let addresses =
@@ -177,202 +194,6 @@ impl SmemDescriptor {
             (low.min(address), high.max(address + CHUNK_BYTES))
         });
         low.min(high)..high
-    }
-}
-
-/// Format of the scale factors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScaleType {
-    Ue4m3,
-    Ue8m0,
-}
-
-/// A field of an instruction descriptor that is wrong or not emulated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum InstructionError {
-    #[error("instruction descriptors of {kind:?} are not emulated")]
-    Kind { kind: MmaKind },
-    #[error("instruction descriptor {descriptor:#010x}: reserved bits {found:#010x} must be zero")]
-    Reserved { descriptor: u32, found: u32 },
-    #[error("instruction descriptor {descriptor:#010x}: sparse MMAs are not emulated")]
-    Sparse { descriptor: u32 },
-    #[error(
-        "instruction descriptor {descriptor:#010x}: dense K=96 (bit 31) exists on sm_103a only"
-    )]
-    K96 { descriptor: u32 },
-    #[error(
-        "instruction descriptor {descriptor:#010x}: {operand} has type code {found}; E2M1 is 1"
-    )]
-    ElementType {
-        descriptor: u32,
-        operand: char,
-        found: u32,
-    },
-    #[error("instruction descriptor {descriptor:#010x}: {kind:?} cannot transpose A or B")]
-    Transpose { descriptor: u32, kind: MmaKind },
-    #[error(
-        "instruction descriptor {descriptor:#010x}: N = {n}; cta_group::{cta_group} needs a multiple of {step} up to 256"
-    )]
-    N {
-        descriptor: u32,
-        n: u32,
-        cta_group: u8,
-        step: u32,
-    },
-    #[error(
-        "instruction descriptor {descriptor:#010x}: M = {m} does not exist with cta_group::{cta_group}"
-    )]
-    M {
-        descriptor: u32,
-        m: u32,
-        cta_group: u8,
-    },
-    #[error(
-        "instruction descriptor {descriptor:#010x}: {scale_type:?} scales of {block} elements do not exist with {kind:?}"
-    )]
-    Scale {
-        descriptor: u32,
-        scale_type: ScaleType,
-        block: u32,
-        kind: MmaKind,
-    },
-    #[error(
-        "instruction descriptor {descriptor:#010x}: scale-factor ids A {a}, B {b} do not exist with blocks of {block} \
-         elements"
-    )]
-    ScaleIds {
-        descriptor: u32,
-        a: u32,
-        b: u32,
-        block: u32,
-    },
-}
-
-/// A decoded instruction descriptor of a dense K=64 block-scaled FP4 MMA. A and B are E2M1 and K-major, D is f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InstructionDescriptor {
-    pub m: u32,
-    pub n: u32,
-    pub negate_a: bool,
-    pub negate_b: bool,
-    pub scale_type: ScaleType,
-    /// Which half-word of a scale-factor word holds the two scales of 32-element blocks: 0 or 2.
-    pub scale_id_a: u32,
-    pub scale_id_b: u32,
-}
-
-impl InstructionDescriptor {
-    /// Decodes and checks the descriptor against the instruction's qualifiers. `scale_block` is the number of elements
-    /// of K that share a scale factor.
-    pub fn decode(
-        descriptor: u32,
-        kind: MmaKind,
-        cta_group: u8,
-        scale_block: u32,
-    ) -> Result<InstructionDescriptor, InstructionError> {
-        const RESERVED: u32 = 0b11 | 1 << 3 | 1 << 6 | 1 << 12 | 0b111 << 24;
-        if !matches!(kind, MmaKind::Mxf4 | MmaKind::Mxf4nvf4) {
-            return Err(InstructionError::Kind { kind });
-        }
-        let field = |low: u32, bits: u32| descriptor >> low & ((1 << bits) - 1);
-        if descriptor & RESERVED != 0 {
-            return Err(InstructionError::Reserved {
-                descriptor,
-                found: descriptor & RESERVED,
-            });
-        }
-        if field(2, 1) != 0 {
-            return Err(InstructionError::Sparse { descriptor });
-        }
-        if field(31, 1) != 0 {
-            return Err(InstructionError::K96 { descriptor });
-        }
-        for (operand, found) in [('A', field(7, 3)), ('B', field(10, 2))] {
-            if found != 1 {
-                return Err(InstructionError::ElementType {
-                    descriptor,
-                    operand,
-                    found,
-                });
-            }
-        }
-        if field(15, 2) != 0 {
-            return Err(InstructionError::Transpose { descriptor, kind });
-        }
-        let decoded = InstructionDescriptor {
-            m: field(27, 2) << 7,
-            n: field(17, 6) << 3,
-            negate_a: field(13, 1) != 0,
-            negate_b: field(14, 1) != 0,
-            scale_type: match field(23, 1) {
-                0 => ScaleType::Ue4m3,
-                _ => ScaleType::Ue8m0,
-            },
-            scale_id_a: field(29, 2),
-            scale_id_b: field(4, 2),
-        };
-        decoded.check_shape(descriptor, cta_group)?;
-        decoded.check_scales(descriptor, kind, scale_block)?;
-        Ok(decoded)
-    }
-
-    /// Dense shapes of PTX ISA §9.7.16.2.1.
-    fn check_shape(&self, descriptor: u32, cta_group: u8) -> Result<(), InstructionError> {
-        let &InstructionDescriptor { m, n, .. } = self;
-        let (step, legal_m) = match cta_group {
-            1 => (8, m == 128),
-            _ => (16, m == 128 || m == 256),
-        };
-        if n == 0 || n > 256 || !n.is_multiple_of(step) {
-            return Err(InstructionError::N {
-                descriptor,
-                n,
-                cta_group,
-                step,
-            });
-        }
-        if !legal_m {
-            return Err(InstructionError::M {
-                descriptor,
-                m,
-                cta_group,
-            });
-        }
-        Ok(())
-    }
-
-    /// Scale formats and ids of PTX ISA §9.7.16.10.7.
-    fn check_scales(
-        &self,
-        descriptor: u32,
-        kind: MmaKind,
-        block: u32,
-    ) -> Result<(), InstructionError> {
-        let legal = match (kind, self.scale_type) {
-            (MmaKind::Mxf4nvf4, ScaleType::Ue4m3) => block == 16,
-            (MmaKind::Mxf4nvf4, ScaleType::Ue8m0) => block == 16 || block == 32,
-            (_, ScaleType::Ue8m0) => block == 32,
-            _ => false,
-        };
-        if !legal {
-            return Err(InstructionError::Scale {
-                descriptor,
-                scale_type: self.scale_type,
-                block,
-                kind,
-            });
-        }
-        let (a, b) = (self.scale_id_a, self.scale_id_b);
-        let legal_id = |id| id == 0 || block == 32 && id == 2;
-        if !legal_id(a) || !legal_id(b) {
-            return Err(InstructionError::ScaleIds {
-                descriptor,
-                a,
-                b,
-                block,
-            });
-        }
-        Ok(())
     }
 }
 
@@ -446,10 +267,6 @@ mod tests {
             E::BaseOffset { found: 2, .. }
         ));
         assert!(matches!(error(GOOD | 1 << 52), E::AbsoluteLeading { .. }));
-        assert!(matches!(
-            error(GOOD & !(7 << 61) | 1 << 61),
-            E::SwizzleAtom32 { .. }
-        ));
         for code in [3, 5, 7] {
             let found = error(GOOD & !(7 << 61) | code << 61);
             assert!(matches!(found, E::SwizzleCode { .. }), "code {code}");
@@ -463,96 +280,6 @@ mod tests {
             error(GOOD | 512 >> 4 << 32),
             E::PatternStride { stride: 1536, .. }
         ));
-    }
-
-    const DENSE: u32 = 0x0820_0480;
-
-    fn instruction(bits: u32) -> Result<InstructionDescriptor, InstructionError> {
-        InstructionDescriptor::decode(bits, MmaKind::Mxf4nvf4, 1, 16)
-    }
-
-    #[test]
-    fn known_instruction_descriptors_decode() {
-        for (bits, cta_group, m, n) in [
-            (DENSE, 1, 128, 128),
-            (0x0840_0480, 1, 128, 256),
-            (0x0830_0480, 1, 128, 192),
-            (0x1020_0480, 2, 256, 128),
-            (0x1040_0480, 2, 256, 256),
-        ] {
-            let decoded =
-                InstructionDescriptor::decode(bits, MmaKind::Mxf4nvf4, cta_group, 16).unwrap();
-            assert_eq!((decoded.m, decoded.n), (m, n));
-            assert_eq!(decoded.scale_type, ScaleType::Ue4m3);
-            assert!(!decoded.negate_a && !decoded.negate_b);
-        }
-        let negated = instruction(DENSE | 1 << 14).unwrap();
-        assert!(!negated.negate_a && negated.negate_b);
-    }
-
-    #[test]
-    fn every_instruction_rule_is_enforced() {
-        use InstructionError as E;
-        let error = |bits| instruction(bits).unwrap_err();
-        for bit in [0, 1, 3, 6, 12, 24, 25, 26] {
-            assert!(
-                matches!(error(DENSE | 1 << bit), E::Reserved { .. }),
-                "bit {bit}"
-            );
-        }
-        assert!(matches!(error(DENSE | 1 << 2), E::Sparse { .. }));
-        assert!(matches!(error(DENSE | 1 << 31), E::K96 { .. }));
-        assert!(matches!(
-            error(DENSE | 1 << 8),
-            E::ElementType {
-                operand: 'A',
-                found: 3,
-                ..
-            }
-        ));
-        assert!(matches!(
-            error(DENSE & !(1 << 10)),
-            E::ElementType {
-                operand: 'B',
-                found: 0,
-                ..
-            }
-        ));
-        assert!(matches!(error(DENSE | 1 << 15), E::Transpose { .. }));
-        assert!(matches!(error(DENSE | 1 << 16), E::Transpose { .. }));
-        assert!(matches!(error(DENSE & !(0x3f << 17)), E::N { n: 0, .. }));
-        assert!(matches!(error(DENSE | 0x3f << 17), E::N { n: 504, .. }));
-        assert!(matches!(
-            error(0x1020_0480),
-            E::M {
-                m: 256,
-                cta_group: 1,
-                ..
-            }
-        ));
-        assert!(matches!(error(DENSE | 2 << 4), E::ScaleIds { b: 2, .. }));
-        assert!(matches!(error(DENSE | 2 << 29), E::ScaleIds { a: 2, .. }));
-        let decode = InstructionDescriptor::decode;
-        assert!(matches!(
-            decode(DENSE, MmaKind::Mxf4nvf4, 1, 32),
-            Err(E::Scale { .. })
-        ));
-        assert!(matches!(
-            decode(DENSE, MmaKind::Mxf4, 1, 32),
-            Err(E::Scale { .. })
-        ));
-        assert!(matches!(
-            decode(DENSE, MmaKind::F16, 1, 16),
-            Err(E::Kind { .. })
-        ));
-        let n136 = DENSE & !(0x3f << 17) | 17 << 17;
-        assert!(matches!(
-            decode(n136, MmaKind::Mxf4nvf4, 2, 16),
-            Err(E::N { step: 16, .. })
-        ));
-        assert!(instruction(n136).is_ok());
-        let ue8m0 = DENSE | 1 << 23 | 2 << 4;
-        assert!(decode(ue8m0, MmaKind::Mxf4, 1, 32).is_ok());
     }
 
     proptest! {

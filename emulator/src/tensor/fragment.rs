@@ -122,26 +122,27 @@ impl FragmentShape {
         (lane, column * scale)
     }
 
-    /// The columns, relative to the address, from the first touched to the last.
-    fn column_span(&self) -> u32 {
-        let scale = if self.packed { 2 } else { 1 };
-        let columns = match self.shape {
-            TmemShape::S32x32b => self.repeat,
-            TmemShape::S16x64b => 2 * self.repeat,
-            TmemShape::S16x128b => 4 * self.repeat,
-            TmemShape::S16x256b => 8 * self.repeat,
-            TmemShape::S16x32bx2 => {
-                return (self.repeat * scale).saturating_add(self.half_split_offset);
-            }
-        };
-        columns * scale
+    /// Whether all lanes of the warp's partition are touched, and not half of them.
+    pub fn is_full_height(&self) -> bool {
+        self.shape == TmemShape::S32x32b
     }
 
-    /// The tensor memory columns that an access at `address` touches: a contiguous range that includes the gap of
-    /// `.16x32bx2`, if any.
-    pub fn columns(&self, address: u32) -> Range<u32> {
+    /// The tensor memory columns that an access at `address` touches: those of both halves of `.16x32bx2`.
+    pub fn columns(&self, address: u32) -> Vec<Range<u32>> {
         let column = TensorAddress::from_bits(address).column;
-        column..column.saturating_add(self.column_span())
+        let each = match self.shape {
+            TmemShape::S32x32b | TmemShape::S16x32bx2 => 1,
+            TmemShape::S16x64b => 2,
+            TmemShape::S16x128b => 4,
+            TmemShape::S16x256b => 8,
+        };
+        let count = each * self.repeat * if self.packed { 2 } else { 1 };
+        let first = column..column + count;
+        if self.shape != TmemShape::S16x32bx2 {
+            return vec![first];
+        }
+        let second = column.saturating_add(self.half_split_offset);
+        vec![first, second..second.saturating_add(count)]
     }
 
     /// The first lane of an access. A warp reaches its own partition only: the hardware takes bits 5–6 of the lane from
@@ -177,14 +178,8 @@ impl FragmentShape {
                 found: registers,
             });
         }
-        let column = TensorAddress::from_bits(address).column;
-        if self.shape == TmemShape::S16x32bx2 {
-            let half = self.repeat * if self.packed { 2 } else { 1 };
-            let second = column.saturating_add(self.half_split_offset);
-            memory.check_columns(what, column..column + half)?;
-            memory.check_columns(what, second..second.saturating_add(half))?;
-        } else {
-            memory.check_columns(what, self.columns(address))?;
+        for columns in self.columns(address) {
+            memory.check_columns(what, columns)?;
         }
         Ok(())
     }
@@ -269,6 +264,16 @@ mod tests {
         let mut memory = TensorMemory::new();
         memory.allocate(512).unwrap();
         memory
+    }
+
+    /// Columns from the first to the last, relative to the address.
+    fn span(shape: FragmentShape) -> u32 {
+        shape
+            .columns(0)
+            .iter()
+            .map(|columns| columns.end)
+            .max()
+            .unwrap()
     }
 
     fn shapes() -> impl Strategy<Value = FragmentShape> {
@@ -369,12 +374,12 @@ mod tests {
         fn layouts_are_bijections(shape in shapes()) {
             let lanes = if shape.shape == TmemShape::S32x32b { 32 } else { 16 };
             let scale = if shape.packed { 2 } else { 1 };
-            let mut seen = vec![false; lanes * shape.column_span() as usize];
+            let mut seen = vec![false; lanes * span(shape) as usize];
             for t in 0..32 {
                 for r in 0..shape.registers() as u32 {
                     let (lane, column) = shape.position(t, r);
                     for c in column..column + scale {
-                        let slot = &mut seen[lane as usize * shape.column_span() as usize + c as usize];
+                        let slot = &mut seen[lane as usize * span(shape) as usize + c as usize];
                         prop_assert!(!*slot, "lane {} column {} twice", lane, c);
                         *slot = true;
                     }
@@ -385,7 +390,7 @@ mod tests {
 
         #[test]
         fn stores_are_read_back(shape in shapes(), warp in 0usize..4, upper in any::<bool>(), seed: u32) {
-            prop_assume!(shape.column_span() <= 512);
+            prop_assume!(span(shape) <= 512);
             let mut memory = allocated();
             memory.poison(0..512, 0xffff_ffff);
             let lane = if upper && shape.shape != TmemShape::S32x32b { 16u32 } else { 0 };

@@ -9,6 +9,7 @@
 //! A       2          256  m/128   m % 128                       n
 //! B       2          128  m/64    m % 64 + 64·(n / (N/2))       n % (N/2)
 //! D       1          128  —       m                             n
+//! F       1          64   —       m % 16 + 32·(m / 16)          n              all from lane 0, or from lane 16
 //! ```
 //!
 //! Of a pair, CTA v holds rows [v·M/2, (v+1)·M/2) of A and rows [v·N/2, (v+1)·N/2) of B, at the same offsets of its own
@@ -18,6 +19,7 @@
 use std::ops::Range;
 
 use super::memory::TensorMemory;
+use super::mma::MmaError;
 
 /// The memories of one CTA that takes part in an MMA, alone or as one of a pair.
 #[derive(Debug)]
@@ -89,8 +91,33 @@ impl DataPath {
     }
 
     /// Layout B: the upper 64 lanes hold the second half of the columns.
-    fn halves_n(&self) -> bool {
+    pub fn halves_n(&self) -> bool {
         self.ctas == 2 && self.m == 128
+    }
+
+    /// Layout F: half of the lanes hold all of D.
+    fn halves_lanes(&self) -> bool {
+        self.ctas == 1 && self.m == 64
+    }
+
+    /// The lanes that D takes, if it begins at lane 0: one bit per 16 of them.
+    pub fn lanes(&self) -> u8 {
+        match self.halves_lanes() {
+            true => 0b0101_0101,
+            false => 0b1111_1111,
+        }
+    }
+
+    /// Checks the first lane of D, or of A in tensor memory.
+    pub fn check_lane(&self, what: &'static str, lane: u32) -> Result<(), MmaError> {
+        let (is_legal, legal) = match self.halves_lanes() {
+            true => (lane == 0 || lane == 16, "0 or 16"),
+            false => (lane == 0, "0"),
+        };
+        match is_legal {
+            true => Ok(()),
+            false => Err(MmaError::Lane { what, lane, legal }),
+        }
     }
 
     pub fn a_row(&self, m: u32) -> OwnedRow {
@@ -103,15 +130,19 @@ impl DataPath {
 
     /// The blocks of D, which together hold each element once.
     pub fn blocks(self) -> impl Iterator<Item = Block> {
-        let rows = self.a_rows();
+        // Rows of a block, and how far apart the lanes of two blocks of rows are.
+        let (rows, lanes) = match self.halves_lanes() {
+            true => (16, 32),
+            false => (self.a_rows(), 0),
+        };
         let columns = self.d_columns();
         let parts = self.n / columns.max(1);
-        (0..self.ctas).flat_map(move |cta| {
+        (0..self.m / rows).flat_map(move |i| {
             (0..parts).map(move |part| Block {
-                cta: cta as usize,
-                lane: part * rows,
+                cta: (i * rows / self.a_rows()) as usize,
+                lane: part * rows + i * lanes,
                 column: 0,
-                m: cta * rows..(cta + 1) * rows,
+                m: i * rows..(i + 1) * rows,
                 n: part * columns..(part + 1) * columns,
             })
         })
@@ -135,13 +166,14 @@ mod tests {
         match (cta_group, m_total) {
             (2, 256) => ((m / 128) as usize, m % 128, n),
             (2, _) => ((m / 64) as usize, m % 64 + 64 * (n / half), n % half),
+            (1, 64) => (0, m % 16 + 32 * (m / 16), n),
             _ => (0, m, n),
         }
     }
 
     #[test]
     fn every_element_of_d_has_its_published_place() {
-        for (cta_group, m, n) in [(1, 128, 8), (1, 128, 256), (2, 256, 16), (2, 256, 256)]
+        for (cta_group, m, n) in [(1, 128, 8), (1, 128, 256), (1, 64, 24), (2, 256, 256)]
             .into_iter()
             .chain([(2, 128, 16), (2, 128, 240)])
         {

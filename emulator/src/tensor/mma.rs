@@ -1,25 +1,22 @@
-//! `tcgen05.mma` with block scaling: operands from shared and tensor memory, D in tensor memory (PTX ISA §9.7.16.10).
+//! `tcgen05.mma`: operands from shared and tensor memory, D in tensor memory (PTX ISA §9.7.16.10).
 
 use std::ops::Range;
 
 use thiserror::Error;
 
 use super::arithmetic::{
-    AccumulatorTile, GROUPS, OperandRows, ROW_BYTES, ScaledRow, multiply_tile,
+    AccumulatorTile, DotResult, DotRule, DotVector, Mxfp4Row, OperandRows, ScaledRow,
+    decode_integer, dot, integer_dot, multiply_tile, mxfp4_dot,
 };
-use super::descriptor::{
-    CHUNK_BYTES, DescriptorError, InstructionDescriptor, InstructionError, ScaleType,
-    SmemDescriptor,
-};
-use super::layout::{Block, CtaMemory, DataPath, OwnedRow};
-use super::memory::{PARTITION_LANES, TensorAddress, TensorMemory, TensorMemoryError};
+use super::descriptor::{DescriptorError, SmemDescriptor};
+use super::instruction::{Elements, InstructionDescriptor, InstructionError, ScaleType, Scaling};
+use super::layout::{Block, CtaMemory, DataPath};
+use super::memory::{TensorAddress, TensorMemoryError};
+use super::operand::{RowBytes, SharedOperand, TENSOR_COLUMNS, codes, tensor_row};
+use super::scales::{PartitionError, ScaleFactors};
+use crate::isa::alu::Format;
 use crate::isa::ir::MmaKind;
-
-/// 16-byte chunks of an operand row: 64 elements of 4 bits.
-const ROW_CHUNKS: u32 = ROW_BYTES as u32 / CHUNK_BYTES;
-
-/// Rows of scale factors that share a column: the words of 32 lanes.
-const SCALE_ROWS_PER_COLUMN: u32 = PARTITION_LANES as u32;
+use crate::tma::Swizzle;
 
 /// Flips the sign of both elements of a byte.
 const SIGNS: u8 = 0x88;
@@ -27,9 +24,7 @@ const SIGNS: u8 = 0x88;
 /// Why an MMA cannot run.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum MmaError {
-    #[error(
-        "tcgen05.mma with {what} is not emulated; .kind::mxf4nvf4 with .block16 and UE4M3 scales is"
-    )]
+    #[error("tcgen05.mma with {what} is not emulated")]
     Unsupported { what: String },
     #[error("tcgen05.mma operand {operand}: {source}")]
     Descriptor {
@@ -38,13 +33,40 @@ pub enum MmaError {
     },
     #[error("tcgen05.mma: {0}")]
     Instruction(#[from] InstructionError),
-    #[error("tcgen05.mma: {what} at lane {lane}; it must start at lane 0")]
-    Lane { what: &'static str, lane: u32 },
     #[error(
-        "tcgen05.mma: D in columns {}..{} overlaps the scale factors in {}..{}",
-        .d.start, .d.end, .scales.start, .scales.end
+        "tcgen05.mma operand {operand}: the {swizzle:?} swizzle does not go with {major}-major elements of {bits} bits"
     )]
-    Overlap { d: Range<u32>, scales: Range<u32> },
+    Swizzle {
+        operand: char,
+        swizzle: Swizzle,
+        major: &'static str,
+        bits: u32,
+    },
+    #[error(
+        "tcgen05.mma operand {operand}: leading offset {leading} is not a multiple of the {swizzle:?} pattern's {period} \
+         bytes"
+    )]
+    LeadingOffset {
+        operand: char,
+        leading: u32,
+        swizzle: Swizzle,
+        period: u32,
+    },
+    #[error("tcgen05.mma: {what} at lane {lane}; it must start at lane {legal}")]
+    Lane {
+        what: &'static str,
+        lane: u32,
+        legal: &'static str,
+    },
+    #[error(
+        "tcgen05.mma: D in columns {}..{} overlaps {what} in {}..{}",
+        .d.start, .d.end, .other.start, .other.end
+    )]
+    Overlap {
+        d: Range<u32>,
+        what: &'static str,
+        other: Range<u32>,
+    },
     #[error(
         "tcgen05.mma operand {operand} reads shared memory up to {end:#x}; the CTA has {available:#x} bytes"
     )]
@@ -53,19 +75,8 @@ pub enum MmaError {
         end: u32,
         available: usize,
     },
-    #[error(
-        "tcgen05.mma: scale factors of {operand} in column {column} differ between lane {lane} ({first:#010x}) and lane \
-         {other_lane} ({other:#010x}); all four 32-lane partitions must hold the same, as tcgen05.cp.32x128b.warpx4 \
-         leaves them"
-    )]
-    ScalePartitions {
-        operand: char,
-        column: u32,
-        lane: u32,
-        first: u32,
-        other_lane: u32,
-        other: u32,
-    },
+    #[error("tcgen05.mma: {0}")]
+    ScalePartitions(#[from] PartitionError),
     #[error(transparent)]
     Memory(#[from] TensorMemoryError),
 }
@@ -96,81 +107,132 @@ pub struct MmaOperands {
     pub scale_block: Option<u32>,
     /// `enable-input-d`: D = A·B + D rather than A·B.
     pub accumulate: bool,
+    /// `scale-input-d`: D counts 2^-`scale_d` times.
+    pub scale_d: u32,
+    /// `disable-output-lane`: one bit per lane, 128 of each CTA of the group, of those that are left alone.
+    pub disabled_lanes: [u128; 2],
+}
+
+/// Columns of tensor memory that an MMA reads or writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorUse {
+    pub what: &'static str,
+    pub columns: Range<u32>,
+    /// One bit per 16 lanes.
+    pub lanes: u8,
 }
 
 /// What one MMA touches in each CTA of its group, at the same offsets and columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MmaFootprint {
-    /// Ranges of shared memory that hold A and B.
-    pub shared: [Range<u32>; 2],
-    /// Columns of A's and B's scale factors, read in all lanes.
-    pub scales: [Range<u32>; 2],
-    /// Columns of D, written in all lanes.
-    pub d: Range<u32>,
+    /// Ranges of shared memory that hold A, unless it lies in tensor memory, and B.
+    pub shared: Vec<Range<u32>>,
+    /// A in tensor memory, and the scale factors.
+    pub reads: Vec<TensorUse>,
+    pub d: TensorUse,
     /// Whether D is read as well.
     pub reads_d: bool,
 }
 
-/// A checked block-scaled MMA of M × N × 64, ready to run.
+/// A's rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlockScaledMma {
-    a: SmemDescriptor,
-    b: SmemDescriptor,
-    shape: InstructionDescriptor,
-    path: DataPath,
-    scales_a: Range<u32>,
-    scales_b: Range<u32>,
-    d: Range<u32>,
-    accumulate: bool,
+enum A {
+    Shared(SharedOperand),
+    /// From this column on; row and lane correspond as in D.
+    Tensor(u32),
 }
 
-impl BlockScaledMma {
+/// A checked MMA, ready to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mma {
+    shape: InstructionDescriptor,
+    path: DataPath,
+    a: A,
+    b: SharedOperand,
+    /// Of A and of B.
+    scales: Option<[ScaleFactors; 2]>,
+    d: Range<u32>,
+    /// The first lane of half-height layouts: 0 or 16.
+    lane: u32,
+    accumulate: bool,
+    scale_d: u32,
+    disabled_lanes: [u128; 2],
+}
+
+impl Mma {
     /// Checks the operands at issue.
-    pub fn new(operands: &MmaOperands) -> Result<BlockScaledMma, MmaError> {
+    pub fn new(operands: &MmaOperands) -> Result<Mma, MmaError> {
         let unsupported = |what: String| Err(MmaError::Unsupported { what });
-        if operands.kind != MmaKind::Mxf4nvf4 {
-            return unsupported(format!(".kind {:?}", operands.kind));
-        }
-        let OperandA::Descriptor(a_descriptor) = operands.a else {
-            return unsupported("A in tensor memory".into());
-        };
-        let (Some(scale_a), Some(scale_b), Some(block)) =
-            (operands.scale_a, operands.scale_b, operands.scale_block)
-        else {
-            return unsupported("no scale factors".into());
-        };
         let shape = InstructionDescriptor::decode(
             operands.instruction_descriptor,
             operands.kind,
             operands.cta_group,
-            block,
+            operands.scale_block,
         )?;
-        if shape.scale_type != ScaleType::Ue4m3 {
-            return unsupported(format!("{:?} scales", shape.scale_type));
-        }
-        if operands.cta_group == 2 && shape.m == 128 {
+        let path = DataPath::new(operands.cta_group, shape.m, shape.n);
+        if path.halves_n() && shape.scaling.is_some() {
             // No public source tells which lanes hold the scale factors of the odd CTA's rows.
             return unsupported("block scaling, cta_group::2 and M = 128".into());
         }
-        let path = DataPath::new(operands.cta_group, shape.m, shape.n);
-        let descriptor = |operand, bits| {
-            SmemDescriptor::decode(bits).map_err(|source| MmaError::Descriptor { operand, source })
+        let [a_bits, b_bits] = shape.elements.bits();
+        let lane = TensorAddress::from_bits(operands.d).lane;
+        path.check_lane("D", lane)?;
+        let a = match operands.a {
+            OperandA::Descriptor(bits) => {
+                let transposed = shape.transpose_a.then_some(a_bits / 8);
+                A::Shared(shared('A', bits, path.a_rows(), transposed, a_bits)?)
+            }
+            OperandA::TensorMemory(address) => {
+                if path.halves_n() {
+                    return unsupported("A in tensor memory, cta_group::2 and M = 128".into());
+                }
+                if a_bits < 8 && shape.elements != Elements::Fp4 {
+                    // Where a 6- or 4-bit element lies in its byte of tensor memory is published in figures only.
+                    return unsupported(format!("A in tensor memory of {a_bits}-bit elements"));
+                }
+                if shape.transpose_a {
+                    return unsupported("M-major A in tensor memory".into());
+                }
+                let at = TensorAddress::from_bits(address);
+                path.check_lane("A", at.lane)?;
+                if at.lane != lane {
+                    return Err(MmaError::Lane {
+                        what: "A",
+                        lane: at.lane,
+                        legal: "0 or 16, the same as D",
+                    });
+                }
+                A::Tensor(at.column)
+            }
         };
-        let mma = BlockScaledMma {
-            a: descriptor('A', a_descriptor)?,
-            b: descriptor('B', operands.b_descriptor)?,
+        let b_transposed = shape.transpose_b.then_some(b_bits / 8);
+        let b = shared(
+            'B',
+            operands.b_descriptor,
+            path.b_rows(),
+            b_transposed,
+            b_bits,
+        )?;
+        let mma = Mma {
+            scales: scale_factors(operands, &shape, path)?,
+            d: columns(operands.d, path.d_columns()),
             shape,
             path,
-            scales_a: columns("scale-factor A", scale_a, scale_columns(path.a_rows()))?,
-            scales_b: columns("scale-factor B", scale_b, scale_columns(shape.n))?,
-            d: columns("D", operands.d, path.d_columns())?,
+            a,
+            b,
+            lane,
             accumulate: operands.accumulate,
+            scale_d: operands.scale_d,
+            disabled_lanes: operands.disabled_lanes,
         };
-        for scales in [&mma.scales_a, &mma.scales_b] {
-            if scales.start < mma.d.end && mma.d.start < scales.end {
+        let footprint = mma.footprint();
+        for other in footprint.reads {
+            let apart = other.columns.end <= mma.d.start || mma.d.end <= other.columns.start;
+            if !apart && other.lanes & mma.lanes() != 0 {
                 return Err(MmaError::Overlap {
                     d: mma.d.clone(),
-                    scales: scales.clone(),
+                    what: other.what,
+                    other: other.columns,
                 });
             }
         }
@@ -182,15 +244,40 @@ impl BlockScaledMma {
         self.path
     }
 
+    /// The lanes of D, and of A in tensor memory: one bit per 16 of them.
+    fn lanes(&self) -> u8 {
+        self.path.lanes() << (self.lane / 16)
+    }
+
     /// What the MMA touches in each CTA of its group.
     pub fn footprint(&self) -> MmaFootprint {
+        const ALL_LANES: u8 = 0xff;
+        let mut shared = Vec::new();
+        let mut reads = Vec::new();
+        match &self.a {
+            A::Shared(a) => shared.push(a.footprint()),
+            A::Tensor(column) => reads.push(TensorUse {
+                what: "tcgen05.mma A",
+                columns: *column..column + TENSOR_COLUMNS,
+                lanes: self.lanes(),
+            }),
+        }
+        shared.push(self.b.footprint());
+        for scales in self.scales.iter().flatten() {
+            reads.push(TensorUse {
+                what: "the scale factors",
+                columns: scales.columns.clone(),
+                lanes: ALL_LANES,
+            });
+        }
         MmaFootprint {
-            shared: [
-                self.a.footprint(self.path.a_rows(), ROW_CHUNKS),
-                self.b.footprint(self.path.b_rows(), ROW_CHUNKS),
-            ],
-            scales: [self.scales_a.clone(), self.scales_b.clone()],
-            d: self.d.clone(),
+            shared,
+            reads,
+            d: TensorUse {
+                what: "tcgen05.mma D",
+                columns: self.d.clone(),
+                lanes: self.lanes(),
+            },
             reads_d: self.accumulate,
         }
     }
@@ -199,147 +286,270 @@ impl BlockScaledMma {
     ///
     /// Each CTA scales with the factors in its own tensor memory: those of its rows of A, and those of all rows of B.
     pub fn execute(&self, ctas: &mut [CtaMemory]) -> Result<(), MmaError> {
-        for cta in ctas.iter() {
-            cta.tensor.check_columns("tcgen05.mma D", self.d.clone())?;
-            for scales in [&self.scales_a, &self.scales_b] {
-                cta.tensor
-                    .check_columns("tcgen05.mma scale factors", scales.clone())?;
-            }
-        }
+        self.check_memories(ctas)?;
         let blocks: Vec<_> = self
             .path
             .blocks()
-            .map(|block| {
-                let a = self.rows_of_a(&block, ctas)?;
-                let b = self.rows_of_b(&block, ctas)?;
-                Ok((block, a, b))
-            })
+            .map(|block| Ok((self.gather(&block, ctas)?, block)))
             .collect::<Result<_, MmaError>>()?;
-        for (block, a, b) in blocks {
+        for (rows, block) in blocks {
             let column = self.d.start + block.column;
-            let (words, pitch) = ctas[block.cta].tensor.words_from(column as usize);
-            let words = &mut words[block.lane as usize * pitch..];
-            multiply_tile(&a, &b, self.accumulate, AccumulatorTile { words, pitch });
+            let first_lane = block.lane + self.lane;
+            let memory = &mut ctas[block.cta].tensor;
+            let kept: Vec<_> = (0..block.m.len() as u32)
+                .map(|i| first_lane + i)
+                .filter(|lane| self.disabled_lanes[block.cta] >> lane & 1 != 0)
+                .map(|lane| (lane, *memory.row(lane as usize)))
+                .collect();
+            let (words, pitch) = memory.words_from(column as usize);
+            let words = &mut words[first_lane as usize * pitch..];
+            self.multiply(&rows, AccumulatorTile { words, pitch });
+            for (lane, row) in kept {
+                *memory.row_mut(lane as usize) = row;
+            }
         }
         Ok(())
     }
 
-    fn rows_of_a(&self, block: &Block, ctas: &[CtaMemory]) -> Result<OperandRows, MmaError> {
-        let owner = |m| self.path.a_row(m);
-        // Scale factors of A are those of the CTA's own rows.
-        let index = |m| self.path.a_row(m).row;
-        let scales = (self.scales_a.start, ctas[block.cta].tensor as &TensorMemory);
-        let source = Source {
-            operand: 'A',
-            descriptor: &self.a,
-            rows: self.path.a_rows(),
-            negate: self.shape.negate_a,
+    fn check_memories(&self, ctas: &[CtaMemory]) -> Result<(), MmaError> {
+        let MmaFootprint { reads, d, .. } = self.footprint();
+        let in_shared = |operand, shared: &SharedOperand, cta: &CtaMemory| {
+            let end = shared.footprint().end;
+            match end as usize > cta.shared.len() {
+                true => Err(MmaError::SharedBounds {
+                    operand,
+                    end,
+                    available: cta.shared.len(),
+                }),
+                false => Ok(()),
+            }
         };
-        source.gather(block.m.clone(), owner, index, scales, ctas)
+        for cta in ctas {
+            for used in reads.iter().chain([&d]) {
+                cta.tensor.check_columns(used.what, used.columns.clone())?;
+            }
+            if let A::Shared(a) = &self.a {
+                in_shared('A', a, cta)?;
+            }
+            in_shared('B', &self.b, cta)?;
+        }
+        Ok(())
     }
 
-    fn rows_of_b(&self, block: &Block, ctas: &[CtaMemory]) -> Result<OperandRows, MmaError> {
-        let owner = |n| self.path.b_row(n);
-        let scales = (self.scales_b.start, ctas[block.cta].tensor as &TensorMemory);
-        let source = Source {
-            operand: 'B',
-            descriptor: &self.b,
-            rows: self.path.b_rows(),
-            negate: self.shape.negate_b,
-        };
-        source.gather(block.n.clone(), owner, |n| n, scales, ctas)
+    /// The rows of A and B that a block of D needs.
+    fn gather(&self, block: &Block, ctas: &[CtaMemory]) -> Result<Rows, MmaError> {
+        let a = block.m.clone().enumerate().map(|(i, m)| {
+            let owned = self.path.a_row(m);
+            let cta = &ctas[owned.cta];
+            match &self.a {
+                A::Shared(a) => a.row(owned.row, cta.shared),
+                A::Tensor(column) => {
+                    let lane = block.lane + self.lane + i as u32;
+                    tensor_row(cta.tensor, lane, *column)
+                }
+            }
+        });
+        let b = block.n.clone().map(|n| {
+            let owned = self.path.b_row(n);
+            self.b.row(owned.row, ctas[owned.cta].shared)
+        });
+        let tensor = &*ctas[block.cta].tensor;
+        let mut scales = [Vec::new(), Vec::new()];
+        if let Some([scales_a, scales_b]) = &self.scales {
+            // Scale factors of A are those of the CTA's own rows.
+            let own = block.m.clone().map(|m| self.path.a_row(m).row);
+            scales[0] = own
+                .map(|row| scales_a.row(row, tensor))
+                .collect::<Result<_, _>>()?;
+            scales[1] = block
+                .n
+                .clone()
+                .map(|row| scales_b.row(row, tensor))
+                .collect::<Result<_, _>>()?;
+        }
+        Ok(Rows {
+            a: a.collect(),
+            b: b.collect(),
+            scales,
+        })
+    }
+
+    fn multiply(&self, rows: &Rows, d: AccumulatorTile) {
+        let [scales_a, scales_b] = &rows.scales;
+        let InstructionDescriptor {
+            negate_a, negate_b, ..
+        } = self.shape;
+        match self.shape.elements {
+            Elements::Fp4 => {
+                let scaled = |rows: &[RowBytes], scales: &[[u8; 4]], negate: bool| {
+                    let signs = if negate { SIGNS } else { 0 };
+                    rows.iter()
+                        .zip(scales)
+                        .map(|(row, scales)| ScaledRow {
+                            elements: row.map(|byte| byte ^ signs),
+                            scales: *scales,
+                        })
+                        .collect::<Vec<_>>()
+                };
+                let a = scaled(&rows.a, scales_a, negate_a);
+                let b = scaled(&rows.b, scales_b, negate_b);
+                if self.scale_type() == Some(ScaleType::Ue4m3) {
+                    let (a, b) = (OperandRows::new(a), OperandRows::new(b));
+                    return multiply_tile(&a, &b, self.accumulate, d);
+                }
+                let decoded = |rows: Vec<ScaledRow>| -> Vec<Mxfp4Row> {
+                    let rows = rows.iter();
+                    rows.map(|row| Mxfp4Row::new(&row.elements, row.scales))
+                        .collect()
+                };
+                self.each(&decoded(a), &decoded(b), d, mxfp4_dot);
+            }
+            Elements::Float { a, b, d: result } => {
+                let rule = DotRule::wide(result).scaling_c(self.scale_d);
+                let a = vectors(a, &rows.a, scales_a, negate_a);
+                let b = vectors(b, &rows.b, scales_b, negate_b);
+                let low_half = |word: u32| match result {
+                    DotResult::F16 => word & 0xffff,
+                    _ => word,
+                };
+                self.each(&a, &b, d, |a, b, c| dot(rule, a, b, low_half(c)));
+            }
+            Elements::Integer {
+                a_signed,
+                b_signed,
+                saturate,
+            } => {
+                let decoded = |rows: &[RowBytes], signed| -> Vec<Vec<i16>> {
+                    let row =
+                        |row: &RowBytes| row.map(|byte| decode_integer(byte, signed)).to_vec();
+                    rows.iter().map(row).collect()
+                };
+                let a = decoded(&rows.a, a_signed);
+                let b = decoded(&rows.b, b_signed);
+                self.each(&a, &b, d, |a, b, c| integer_dot(a, b, c, saturate));
+            }
+        }
+    }
+
+    fn scale_type(&self) -> Option<ScaleType> {
+        self.shape.scaling.map(|scaling| scaling.scale_type)
+    }
+
+    /// D[m, n] becomes `dot`(a[m], b[n], D[m, n]), or of zero without `enable-input-d`.
+    fn each<T>(&self, a: &[T], b: &[T], d: AccumulatorTile, dot: impl Fn(&T, &T, u32) -> u32) {
+        for (a, words) in a.iter().zip(d.words.chunks_mut(d.pitch)) {
+            for (b, word) in b.iter().zip(words) {
+                let c = if self.accumulate { *word } else { 0 };
+                *word = dot(a, b, c);
+            }
+        }
     }
 }
 
-/// An operand in the shared memories of the group.
-struct Source<'m> {
+/// Operand rows of one block of D.
+struct Rows {
+    a: Vec<RowBytes>,
+    b: Vec<RowBytes>,
+    /// Of A and of B; empty without block scaling.
+    scales: [Vec<[u8; 4]>; 2],
+}
+
+/// Rows of floating-point elements, each with at most one scale factor.
+fn vectors(format: Format, rows: &[RowBytes], scales: &[[u8; 4]], negate: bool) -> Vec<DotVector> {
+    rows.iter()
+        .enumerate()
+        .map(|(i, row)| {
+            let vector = DotVector::new(format, codes(format, row), negate);
+            match scales.get(i) {
+                Some(scales) => vector.scaled(scales[0]),
+                None => vector,
+            }
+        })
+        .collect()
+}
+
+/// Decodes a descriptor, and checks what PTX ISA §9.7.16.10.3 says of swizzles.
+fn shared(
     operand: char,
-    descriptor: &'m SmemDescriptor,
-    /// Rows in each CTA.
+    bits: u64,
     rows: u32,
-    negate: bool,
-}
-
-impl Source<'_> {
-    /// Rows `wanted`: elements from the CTA that owns each, scale factor `index(row)` of the CTA that multiplies.
-    fn gather(
-        &self,
-        wanted: Range<u32>,
-        owner: impl Fn(u32) -> OwnedRow,
-        index: impl Fn(u32) -> u32,
-        (base, tensor): (u32, &TensorMemory),
-        ctas: &[CtaMemory],
-    ) -> Result<OperandRows, MmaError> {
-        let end = self.descriptor.footprint(self.rows, ROW_CHUNKS).end;
-        if let Some(cta) = ctas.iter().find(|cta| end as usize > cta.shared.len()) {
-            return Err(MmaError::SharedBounds {
-                operand: self.operand,
-                end,
-                available: cta.shared.len(),
-            });
-        }
-        let signs = if self.negate { SIGNS } else { 0 };
-        let row = |row| {
-            let OwnedRow { cta, row: local } = owner(row);
-            let elements = row_elements(self.descriptor, local, ctas[cta].shared);
-            Ok(ScaledRow {
-                elements: elements.map(|byte| byte ^ signs),
-                scales: row_scales(self.operand, index(row), base, tensor)?,
-            })
-        };
-        Ok(OperandRows::new(
-            wanted.map(row).collect::<Result<_, MmaError>>()?,
-        ))
+    transposed: Option<u32>,
+    element_bits: u32,
+) -> Result<SharedOperand, MmaError> {
+    let descriptor =
+        SmemDescriptor::decode(bits).map_err(|source| MmaError::Descriptor { operand, source })?;
+    let swizzle = descriptor.swizzle;
+    // 32-bit elements are transposed with 32-byte atoms, and others without. K-major matrices of such atoms are not
+    // among the published layouts (PTX ISA §9.7.16.10.6, table 58).
+    let needs_atoms = transposed == Some(4);
+    if (swizzle == Swizzle::B128Atom32) != needs_atoms {
+        return Err(MmaError::Swizzle {
+            operand,
+            swizzle,
+            major: if transposed.is_some() { "MN" } else { "K" },
+            bits: element_bits,
+        });
     }
-}
-
-fn row_elements(descriptor: &SmemDescriptor, row: u32, shared: &[u8]) -> [u8; ROW_BYTES] {
-    let mut elements = [0; ROW_BYTES];
-    for (chunk, bytes) in elements.chunks_exact_mut(CHUNK_BYTES as usize).enumerate() {
-        let at = descriptor.chunk_address(row, chunk as u32) as usize;
-        bytes.copy_from_slice(&shared[at..at + CHUNK_BYTES as usize]);
+    if let (Some(element), Some(span)) = (transposed, swizzle.span())
+        && rows * element > span
+        && !descriptor.leading.is_multiple_of(swizzle.period())
+    {
+        return Err(MmaError::LeadingOffset {
+            operand,
+            leading: descriptor.leading,
+            swizzle,
+            period: swizzle.period(),
+        });
     }
-    elements
+    Ok(SharedOperand {
+        descriptor,
+        rows,
+        transposed,
+    })
 }
 
-/// The scales of row i: byte j of lane i % 32, column base + i / 32, is that of K block j. All partitions must agree.
-fn row_scales(
-    operand: char,
-    row: u32,
-    base: u32,
-    memory: &TensorMemory,
-) -> Result<[u8; GROUPS], MmaError> {
-    let column = base + row / SCALE_ROWS_PER_COLUMN;
-    let lane = row % SCALE_ROWS_PER_COLUMN;
-    let word = |lane: u32| memory.row(lane as usize)[column as usize];
-    let first = word(lane);
-    for partition in 1..4 {
-        let other_lane = lane + partition * PARTITION_LANES as u32;
-        let other = word(other_lane);
-        if other != first {
-            return Err(MmaError::ScalePartitions {
-                operand,
-                column,
+/// The scale factors of A and B, if the kind has any.
+fn scale_factors(
+    operands: &MmaOperands,
+    shape: &InstructionDescriptor,
+    path: DataPath,
+) -> Result<Option<[ScaleFactors; 2]>, MmaError> {
+    let (Some(scaling), Some(a), Some(b)) = (shape.scaling, operands.scale_a, operands.scale_b)
+    else {
+        return Ok(None);
+    };
+    let Scaling {
+        block, id_a, id_b, ..
+    } = scaling;
+    let k = match shape.elements {
+        Elements::Fp4 => 64,
+        _ => 32,
+    };
+    let factors = |operand, what, address, rows, first| {
+        let lane = TensorAddress::from_bits(address).lane;
+        if lane != 0 {
+            return Err(MmaError::Lane {
+                what,
                 lane,
-                first,
-                other_lane,
-                other,
+                legal: "0",
             });
         }
-    }
-    Ok(first.to_le_bytes())
+        Ok(ScaleFactors {
+            operand,
+            columns: columns(address, ScaleFactors::column_count(rows)),
+            first,
+            count: k / block,
+        })
+    };
+    Ok(Some([
+        factors('A', "scale-factor A", a, path.a_rows(), id_a)?,
+        factors('B', "scale-factor B", b, shape.n, id_b)?,
+    ]))
 }
 
-fn scale_columns(rows: u32) -> u32 {
-    rows.div_ceil(SCALE_ROWS_PER_COLUMN)
-}
-
-fn columns(what: &'static str, address: u32, count: u32) -> Result<Range<u32>, MmaError> {
-    let TensorAddress { lane, column } = TensorAddress::from_bits(address);
-    if lane != 0 {
-        return Err(MmaError::Lane { what, lane });
-    }
-    Ok(column..column + count)
+fn columns(address: u32, count: u32) -> Range<u32> {
+    let column = TensorAddress::from_bits(address).column;
+    column..column + count
 }
 
 #[cfg(test)]
@@ -349,6 +559,7 @@ mod tests {
 
     use super::super::arithmetic::dot64_reference;
     use super::super::copy::TensorCopy;
+    use super::super::memory::TensorMemory;
     use super::*;
     use crate::isa::ir::CopyShape;
 
@@ -371,14 +582,12 @@ mod tests {
             scale_b: Some(0xc000_0000 | 5),
             scale_block: Some(16),
             accumulate: true,
+            scale_d: 0,
+            disabled_lanes: [0; 2],
         }
     }
 
-    fn execute(
-        mma: &BlockScaledMma,
-        shared: &[u8],
-        tensor: &mut TensorMemory,
-    ) -> Result<(), MmaError> {
+    fn execute(mma: &Mma, shared: &[u8], tensor: &mut TensorMemory) -> Result<(), MmaError> {
         mma.execute(&mut [CtaMemory { shared, tensor }])
     }
 
@@ -435,48 +644,28 @@ mod tests {
 
     #[test]
     fn footprints_name_everything_touched() {
-        let footprint = BlockScaledMma::new(&operands(256, 0)).unwrap().footprint();
+        let footprint = Mma::new(&operands(256, 0)).unwrap().footprint();
         assert_eq!(footprint.shared[0], 0x400..0x4400);
-        assert_eq!(footprint.scales, [0..4, 5..13]);
-        assert_eq!(footprint.d, 128..384);
+        let scales: Vec<_> = footprint
+            .reads
+            .into_iter()
+            .map(|used| used.columns)
+            .collect();
+        assert_eq!(scales, [0..4, 5..13]);
+        assert_eq!((footprint.d.columns, footprint.d.lanes), (128..384, 0xff));
         assert!(footprint.reads_d);
     }
 
     #[test]
     fn unsound_operands_are_refused() {
         let good = operands(128, 0);
-        let error = |operands: MmaOperands| BlockScaledMma::new(&operands).unwrap_err();
-        for bad in [
-            MmaOperands {
-                kind: MmaKind::F16,
-                ..good
-            },
-            MmaOperands {
-                kind: MmaKind::Mxf4,
-                ..good
-            },
-            MmaOperands {
-                cta_group: 2,
-                ..good
-            },
-            MmaOperands {
-                a: OperandA::TensorMemory(0),
-                ..good
-            },
-            MmaOperands {
-                scale_b: None,
-                ..good
-            },
-            MmaOperands {
-                instruction_descriptor: 0x08a0_0480,
-                ..good
-            },
-        ] {
-            assert!(
-                matches!(error(bad), MmaError::Unsupported { .. }),
-                "{bad:?}"
-            );
-        }
+        let error = |operands: MmaOperands| Mma::new(&operands).unwrap_err();
+        // Which lanes hold the scale factors of the odd CTA's rows is not published.
+        let pair = MmaOperands {
+            cta_group: 2,
+            ..good
+        };
+        assert!(matches!(error(pair), MmaError::Unsupported { .. }));
         assert!(matches!(
             error(MmaOperands {
                 scale_block: Some(32),
@@ -498,7 +687,8 @@ mod tests {
             }),
             MmaError::Lane {
                 what: "D",
-                lane: 16
+                lane: 16,
+                ..
             }
         ));
         assert!(matches!(
@@ -509,7 +699,7 @@ mod tests {
 
     #[test]
     fn unsound_memories_are_refused() {
-        let mma = BlockScaledMma::new(&operands(128, 0)).unwrap();
+        let mma = Mma::new(&operands(128, 0)).unwrap();
         let shared = vec![0; 0xca00];
         assert!(matches!(
             execute(&mma, &shared[..0x800], &mut allocated()),
@@ -523,16 +713,16 @@ mod tests {
         memory.row_mut(64 + 7)[6] = 1;
         assert!(matches!(
             execute(&mma, &shared, &mut memory),
-            Err(MmaError::ScalePartitions {
+            Err(MmaError::ScalePartitions(PartitionError {
                 operand: 'B',
                 column: 6,
                 lane: 7,
                 other_lane: 71,
                 other: 1,
                 ..
-            })
+            }))
         ));
-        let beyond = BlockScaledMma::new(&MmaOperands {
+        let beyond = Mma::new(&MmaOperands {
             d: 400,
             ..operands(128, 0)
         })
@@ -559,7 +749,7 @@ mod tests {
             let before = memory.clone();
             let mut operands = MmaOperands { accumulate, ..operands(n, k_step) };
             operands.instruction_descriptor |= u32::from(negate_a) << 13;
-            let mma = BlockScaledMma::new(&operands).unwrap();
+            let mma = Mma::new(&operands).unwrap();
             execute(&mma, &shared, &mut memory).unwrap();
 
             let mut zeroed = before.clone();

@@ -11,6 +11,7 @@ mod fragments;
 mod matrix_load;
 mod mbarrier;
 mod mma;
+mod mma_kinds;
 mod mma_operands;
 mod mma_sync;
 mod mutation;

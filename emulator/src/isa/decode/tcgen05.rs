@@ -4,7 +4,7 @@ use super::super::ir::{
     CollectorUsage, CopyShape, MmaKind, MmaOperandA, Op, Space, Tcgen05Mma, Tcgen05Op, TmemShape,
 };
 use super::modifiers::{Modifiers, SHARED_SPACES};
-use super::operands::{B16, B32, B64, constant, exactly, operand_count};
+use super::operands::{B16, B32, B64, constant, constant_u32, exactly, operand_count};
 use super::{Decoded, Decoder};
 use crate::ptx::ast::Operand;
 
@@ -99,6 +99,9 @@ impl Decoder<'_> {
     }
 
     fn tmem_load(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<Tcgen05Op> {
+        if m.flag("red") {
+            return Err("`.red` exists on sm_101 and sm_103 only".into());
+        }
         m.require("sync")?;
         m.require("aligned")?;
         let (shape, repeat) = fragment(m)?;
@@ -192,9 +195,17 @@ impl Decoder<'_> {
         })
     }
 
-    /// `[d], a, b, idesc, {[scale a], [scale b],} enable`. A vector that disables output lanes and a scale of D are
-    /// not supported.
+    /// `[d], a, b, idesc, {[scale a], [scale b] | disabled lanes,} enable {, scale d}`.
     fn mma(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<Tcgen05Mma> {
+        for (form, what) in [
+            ("sp", "sparse matrices"),
+            ("ws", "weights-stationary MMAs"),
+            ("ashift", "shifted rows of A"),
+        ] {
+            if m.flag(form) {
+                return Err(format!("`.{form}` is not emulated: {what}"));
+            }
+        }
         let cta_group = m
             .cta_group()
             .ok_or("needs `.cta_group::1` or `.cta_group::2`")?;
@@ -202,6 +213,7 @@ impl Decoder<'_> {
             ("kind::f16", MmaKind::F16),
             ("kind::tf32", MmaKind::Tf32),
             ("kind::f8f6f4", MmaKind::F8f6f4),
+            ("kind::i8", MmaKind::I8),
             ("kind::mxf8f6f4", MmaKind::Mxf8f6f4),
             ("kind::mxf4", MmaKind::Mxf4),
             ("kind::mxf4nvf4", MmaKind::Mxf4nvf4),
@@ -215,10 +227,12 @@ impl Decoder<'_> {
                 ("collector::a::discard", CollectorUsage::Discard),
             ])
             .unwrap_or(CollectorUsage::Discard);
-        let count = if scale_block.is_some() { 7 } else { 5 };
-        operand_count(operands, count, count).map_err(|error| {
-            format!("{error} (output-lane masks and scaled inputs are not supported)")
-        })?;
+        let (least, most) = match kind {
+            _ if scale_block.is_some() => (7, 7),
+            MmaKind::F16 | MmaKind::Tf32 => (5, 7),
+            _ => (5, 6),
+        };
+        operand_count(operands, least, most)?;
         let d = self.address_value(&operands[0])?;
         let a = match &operands[1] {
             address @ Operand::Address { .. } => {
@@ -235,7 +249,31 @@ impl Decoder<'_> {
             ),
             None => (None, None),
         };
-        let (accumulate, accumulate_negated) = self.predicate(&operands[count - 1])?;
+        let mut rest = &operands[if scale_block.is_some() { 6 } else { 4 }..];
+        let mut disabled_lanes = Vec::new();
+        if let [mask @ Operand::Vector(_), others @ ..] = rest {
+            disabled_lanes = self.srcs(mask, B32)?;
+            let needed = 4 * usize::from(cta_group);
+            if disabled_lanes.len() != needed {
+                let found = disabled_lanes.len();
+                return Err(format!(
+                    "found {found} words of disabled lanes, needs {needed}"
+                ));
+            }
+            rest = others;
+        }
+        let (enable, scale_d) = match rest {
+            [enable] => (enable, 0),
+            [enable, scale] => (enable, constant_u32(scale)?),
+            _ => return Err("needs a predicate that enables the input D".into()),
+        };
+        if scale_d > 15 {
+            return Err(format!("the scale of D is {scale_d}; it can be 0 to 15"));
+        }
+        if scale_d != 0 && !matches!(kind, MmaKind::F16 | MmaKind::Tf32) {
+            return Err(format!("{kind:?} cannot scale the input D"));
+        }
+        let (accumulate, accumulate_negated) = self.predicate(enable)?;
         Ok(Tcgen05Mma {
             kind,
             cta_group,
@@ -248,6 +286,8 @@ impl Decoder<'_> {
             scale_block,
             accumulate,
             accumulate_negated,
+            disabled_lanes,
+            scale_d,
             collector_a,
         })
     }
@@ -301,7 +341,7 @@ fn scale_block(m: &mut Modifiers, kind: MmaKind) -> Decoded<Option<u32>> {
         ("block32", "block32"),
     ]);
     let block = match (kind, qualifier) {
-        (MmaKind::F16 | MmaKind::Tf32 | MmaKind::F8f6f4, None) if !block_scale => return Ok(None),
+        (kind, None) if !kind.is_block_scaled() && !block_scale => return Ok(None),
         (MmaKind::Mxf8f6f4, None | Some("1X" | "block32")) => 32,
         (MmaKind::Mxf4, None | Some("2X" | "block32")) => 32,
         (MmaKind::Mxf4nvf4, Some("2X" | "block32")) => 32,

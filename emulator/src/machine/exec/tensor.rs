@@ -1,14 +1,15 @@
 //! tcgen05 instructions (PTX ISA §9.7.16).
 
 use super::{Flow, converge, uniform, unsupported};
-use crate::isa::ir::{LANES, Tcgen05Op, TmemShape};
+use crate::isa::ir::{LANES, Src, Tcgen05Op};
 use crate::machine::async_engine::{Footprint, Region, Work};
 use crate::machine::cluster::{At, Cluster};
 use crate::machine::pair;
 use crate::machine::report::Step;
 use crate::machine::tensor_unit::{self, fault};
 use crate::machine::warp::{Wait, lanes};
-use crate::tensor::{FragmentShape, TensorAddress, fragment};
+use crate::tensor::TensorAddress;
+use crate::tensor::fragment::{self, FragmentError, FragmentShape, WarpRegister};
 
 /// What freshly allocated columns hold: NaN, so that an accumulator that was never written shows.
 const FRESH_COLUMNS: u32 = 0xFFFF_FFFF;
@@ -168,17 +169,21 @@ fn load(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<()> 
     else {
         return Ok(());
     };
-    let warp = &cluster.ctas[at.cta].warps[at.warp];
-    let address = uniform(warp, *address, active, "the tensor memory address")? as u32;
-    let fragment_shape =
-        FragmentShape::new(*shape, *repeat, *pack16, *half_split_offset).map_err(fault)?;
-    let region = fragment_region(at, *shape, &fragment_shape, address);
-    let mut values = [[0; LANES]; 128];
-    let values = values
-        .get_mut(..dsts.len())
-        .ok_or_else(|| unsupported("fragments of more than 128 registers"))?;
+    let Fragment {
+        shape,
+        address,
+        regions,
+    } = Fragment::new(
+        FragmentShape::new(*shape, *repeat, *pack16, *half_split_offset),
+        cluster,
+        at,
+        *address,
+        active,
+    )?;
+    let mut values = [[0; LANES]; MOST_REGISTERS];
+    let values = registers(&mut values, dsts.len())?;
     let cta = &mut cluster.ctas[at.cta];
-    fragment::load(&cta.tensor, fragment_shape, address, at.warp, values).map_err(fault)?;
+    fragment::load(&cta.tensor, shape, address, at.warp, values).map_err(fault)?;
     for (dst, value) in dsts.iter().zip(values.iter()) {
         if let Some(slot) = dst {
             let slot = &mut cta.warps[at.warp].registers[*slot as usize];
@@ -188,7 +193,7 @@ fn load(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<()> 
         }
     }
     let footprint = Footprint {
-        reads: vec![region],
+        reads: regions,
         ..Footprint::default()
     };
     cluster.issue(at, 0, Work::TensorLoad, footprint)
@@ -206,18 +211,24 @@ fn store(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<()>
     else {
         return Ok(());
     };
-    let warp = &cluster.ctas[at.cta].warps[at.warp];
-    let address = uniform(warp, *address, active, "the tensor memory address")? as u32;
-    let fragment_shape =
-        FragmentShape::new(*shape, *repeat, *unpack16, *half_split_offset).map_err(fault)?;
+    let Fragment {
+        shape,
+        address,
+        regions,
+    } = Fragment::new(
+        FragmentShape::new(*shape, *repeat, *unpack16, *half_split_offset),
+        cluster,
+        at,
+        *address,
+        active,
+    )?;
     let footprint = Footprint {
-        writes: vec![fragment_region(at, *shape, &fragment_shape, address)],
+        writes: regions,
         ..Footprint::default()
     };
-    let mut values = [[0; LANES]; 128];
-    let values = values
-        .get_mut(..srcs.len())
-        .ok_or_else(|| unsupported("fragments of more than 128 registers"))?;
+    let mut values = [[0; LANES]; MOST_REGISTERS];
+    let values = registers(&mut values, srcs.len())?;
+    let warp = &cluster.ctas[at.cta].warps[at.warp];
     for (value, source) in values.iter_mut().zip(srcs) {
         for (lane, entry) in value.iter_mut().enumerate() {
             *entry = warp.value(*source, lane) as u32;
@@ -225,16 +236,50 @@ fn store(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<()>
     }
     cluster.issue(at, 0, Work::TensorStore, footprint)?;
     let tensor = &mut cluster.ctas[at.cta].tensor;
-    fragment::store(tensor, fragment_shape, address, at.warp, values).map_err(fault)
+    fragment::store(tensor, shape, address, at.warp, values).map_err(fault)
 }
 
-/// Lanes in halves of a partition: the 16-lane shapes touch one of them.
-fn fragment_region(at: At, shape: TmemShape, fragment: &FragmentShape, address: u32) -> Region {
-    let halves = match (shape, TensorAddress::from_bits(address).lane % 32) {
-        (TmemShape::S32x32b, _) => 0b11,
-        (_, 0..16) => 0b01,
-        _ => 0b10,
-    };
-    let partition = halves << (2 * (at.warp % 4));
-    Region::tensor(at.cta as u32, fragment.columns(address), partition)
+/// Registers per thread that a fragment has at most (PTX ISA §9.7.16.8).
+const MOST_REGISTERS: usize = 128;
+
+fn registers(all: &mut [WarpRegister; MOST_REGISTERS], count: usize) -> Step<&mut [WarpRegister]> {
+    all.get_mut(..count)
+        .ok_or_else(|| unsupported("fragments of more than 128 registers"))
+}
+
+/// Where a warp's fragment lies in tensor memory.
+struct Fragment {
+    shape: FragmentShape,
+    address: u32,
+    /// What it touches.
+    regions: Vec<Region>,
+}
+
+impl Fragment {
+    fn new(
+        shape: Result<FragmentShape, FragmentError>,
+        cluster: &Cluster,
+        at: At,
+        address: Src,
+        active: u32,
+    ) -> Step<Fragment> {
+        let shape = shape.map_err(fault)?;
+        let warp = &cluster.ctas[at.cta].warps[at.warp];
+        let address = uniform(warp, address, active, "the tensor memory address")? as u32;
+        // Lanes in halves of a partition: the 16-lane shapes touch one of them.
+        let halves = match TensorAddress::from_bits(address).lane % 32 {
+            _ if shape.is_full_height() => 0b11,
+            0..16 => 0b01,
+            _ => 0b10,
+        };
+        let lanes = halves << (2 * (at.warp % 4));
+        let columns = shape.columns(address).into_iter();
+        Ok(Fragment {
+            shape,
+            address,
+            regions: columns
+                .map(|columns| Region::tensor(at.cta as u32, columns, lanes))
+                .collect(),
+        })
+    }
 }

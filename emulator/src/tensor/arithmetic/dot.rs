@@ -19,6 +19,8 @@ pub struct DotRule {
     /// F: bits of the window below the largest term's exponent.
     pub fraction_bits: i32,
     pub result: DotResult,
+    /// C counts 2^-`c_shift` times.
+    pub c_shift: i32,
 }
 
 /// The format of C and D, and the rounding to it.
@@ -38,6 +40,7 @@ impl DotRule {
         DotRule {
             fraction_bits: 25,
             result,
+            c_shift: 0,
         }
     }
 
@@ -50,6 +53,17 @@ impl DotRule {
         DotRule {
             fraction_bits: 13,
             result,
+            c_shift: 0,
+        }
+    }
+}
+
+impl DotRule {
+    /// `scale-input-d` of `tcgen05.mma`: C · 2^-`shift`, exactly, before it meets the window.
+    pub const fn scaling_c(self, shift: u32) -> DotRule {
+        DotRule {
+            c_shift: shift as i32,
+            ..self
         }
     }
 }
@@ -227,7 +241,10 @@ pub fn dot(rule: DotRule, a: &DotVector, b: &DotVector, c: u32) -> u32 {
         DotResult::F16 => Format::F16,
         DotResult::F32 | DotResult::F32Short => Format::F32,
     };
-    let c = Element::decode(c_format, c);
+    let mut c = Element::decode(c_format, c);
+    if (ZERO + 1..INFINITE).contains(&c.exponent) {
+        c.exponent -= rule.c_shift;
+    }
     if a.has_specials || b.has_specials || c.exponent >= INFINITE {
         return special(rule, a, b, c);
     }
