@@ -27,6 +27,8 @@ pub(super) const FUNCTIONS: &[super::Function] = functions![
 /// `CUfunction_attribute` ids that can be set.
 const MAX_DYNAMIC_SHARED_SIZE_BYTES: u32 = 8;
 const PREFERRED_SHARED_MEMORY_CARVEOUT: u32 = 9;
+const REQUIRED_CLUSTER_WIDTH: u32 = 11;
+const REQUIRED_CLUSTER_DEPTH: u32 = 13;
 const NON_PORTABLE_CLUSTER_SIZE_ALLOWED: u32 = 14;
 
 impl Function {
@@ -50,8 +52,7 @@ impl Function {
     }
 
     fn attribute(&self, id: u32) -> Option<u32> {
-        let cluster = self.kernel.directives.reqnctapercluster;
-        let cluster_extent = |axis: usize| cluster.map_or(0, |cluster| cluster[axis]);
+        let directives = &self.kernel.directives;
         Some(match id {
             0 => self.threads_per_block(),
             1 => self.kernel.static_shared_bytes,
@@ -67,8 +68,10 @@ impl Function {
             PREFERRED_SHARED_MEMORY_CARVEOUT => self.shared_carveout as u32,
             // Whether the cluster shape must be given at launch, and the shape that the PTX
             // requires.
-            10 => (self.kernel.directives.explicitcluster && cluster.is_none()).into(),
-            11..=13 => cluster_extent((id - 11) as usize),
+            10 => (directives.explicitcluster && directives.reqnctapercluster.is_none()).into(),
+            REQUIRED_CLUSTER_WIDTH..=REQUIRED_CLUSTER_DEPTH => {
+                self.required_cluster[(id - REQUIRED_CLUSTER_WIDTH) as usize]
+            }
             NON_PORTABLE_CLUSTER_SIZE_ALLOWED => self.non_portable_cluster.into(),
             15 => 0,
             _ => return None,
@@ -127,6 +130,16 @@ extern "C" fn cuFuncSetAttribute(function: Handle, attribute: u32, value: c_int)
             }
             PREFERRED_SHARED_MEMORY_CARVEOUT if (-1..=100).contains(&value) => {
                 function.shared_carveout = value;
+            }
+            REQUIRED_CLUSTER_WIDTH..=REQUIRED_CLUSTER_DEPTH => {
+                let axis = (attribute - REQUIRED_CLUSTER_WIDTH) as usize;
+                let extent = u32::try_from(value).map_err(|_| Status::INVALID_VALUE)?;
+                // What the PTX requires can be repeated, not changed (found on an H200).
+                let fixed = function.kernel.directives.reqnctapercluster;
+                if fixed.is_some_and(|fixed| fixed[axis] != extent) {
+                    return Err(Status::INVALID_VALUE);
+                }
+                function.required_cluster[axis] = extent;
             }
             NON_PORTABLE_CLUSTER_SIZE_ALLOWED => function.non_portable_cluster = value != 0,
             _ => return Err(Status::INVALID_VALUE),

@@ -58,25 +58,25 @@ impl Attributes {
     }
 }
 
-/// CTAs of a cluster that every device of the family can run, and that this one can.
-const PORTABLE_CLUSTER: u32 = 8;
-const LARGEST_CLUSTER: u32 = 16;
+/// CTAs of a cluster that every device of the family can run.
+const PORTABLE_CLUSTER: u64 = 8;
 
-fn check_cluster(function: &Function, cluster: [u32; 3], grid: [u32; 3]) -> Result<(), Status> {
-    let divides = cluster
-        .iter()
-        .zip(grid)
-        .all(|(&cluster, grid)| cluster > 0 && grid.is_multiple_of(cluster));
-    let limit = if function.non_portable_cluster {
-        LARGEST_CLUSTER
-    } else {
-        PORTABLE_CLUSTER
+/// The shape of the clusters: the launch's, or the one that the function requires. Whether grid, kernel and device
+/// admit it is checked by the device.
+fn cluster_shape(function: &Function, asked: Option<[u32; 3]>) -> Result<[u32; 3], Status> {
+    let required = Some(function.required_cluster).filter(|required| *required != [0; 3]);
+    let shape = match (asked, required) {
+        (Some(asked), Some(required)) if asked != required => None,
+        (None, None) if function.kernel.directives.explicitcluster => None,
+        (None, None) => Some([1; 3]),
+        (Some(shape), _) | (None, Some(shape)) => Some(shape),
     };
-    let ctas = cluster.iter().map(|&extent| u64::from(extent)).product();
-    if !divides || !(1..=u64::from(limit)).contains(&ctas) {
-        return Err(Status::INVALID_CLUSTER_SIZE);
+    let shape = shape.ok_or(Status::INVALID_CLUSTER_SIZE)?;
+    let ctas: u64 = shape.iter().map(|&extent| u64::from(extent)).product();
+    match ctas > PORTABLE_CLUSTER && !function.non_portable_cluster {
+        true => Err(Status::INVALID_CLUSTER_SIZE),
+        false => Ok(shape),
     }
-    Ok(())
 }
 
 /// Gathers the parameter buffer.
@@ -157,11 +157,7 @@ unsafe fn launch(
     // SAFETY: the caller's promise.
     let attributes = unsafe { elements(config.attributes, config.attribute_count as usize)? };
     let attributes = Attributes::parse(attributes)?;
-    let required = function.kernel.directives.reqnctapercluster;
-    let cluster = attributes.cluster.or(required);
-    if let Some(cluster) = cluster {
-        check_cluster(&function, cluster, config.grid)?;
-    }
+    let cluster = cluster_shape(&function, attributes.cluster)?;
     if config.shared_bytes > function.dynamic_shared_limit() {
         report::file(
             format!(
@@ -178,7 +174,7 @@ unsafe fn launch(
     let launch = Launch {
         grid: config.grid,
         block: config.block,
-        cluster: cluster.unwrap_or([1; 3]),
+        cluster,
         dynamic_shared_bytes: config.shared_bytes,
         // SAFETY: the caller's promise.
         params: unsafe { parameters(&function, params, extra)? },
@@ -203,6 +199,7 @@ unsafe fn launch(
 fn status_of(failure: &LaunchFailure) -> Status {
     match failure.class() {
         FailureClass::InvalidValue => Status::INVALID_VALUE,
+        FailureClass::InvalidCluster => Status::INVALID_CLUSTER_SIZE,
         FailureClass::OutOfResources => Status::LAUNCH_OUT_OF_RESOURCES,
         FailureClass::IllegalAddress => Status::ILLEGAL_ADDRESS,
         FailureClass::MisalignedAddress => Status::MISALIGNED_ADDRESS,

@@ -229,10 +229,11 @@ unsafe extern "C" fn cuModuleGetFunction(
         if let Some(&known) = loaded.functions.get(name) {
             return put(function, known);
         }
-        let kernel = loaded.image.kernels.get(name);
+        let kernel = loaded.image.kernels.get(name).ok_or(Status::NOT_FOUND)?;
         let made = Function {
             context,
-            kernel: kernel.ok_or(Status::NOT_FOUND)?.clone(),
+            kernel: kernel.clone(),
+            required_cluster: kernel.directives.reqnctapercluster.unwrap_or_default(),
             ptx_version: loaded.image.version,
             max_dynamic_shared_bytes: 0,
             shared_carveout: -1,

@@ -116,6 +116,8 @@ pub(super) struct Function {
     pub max_dynamic_shared_bytes: u32,
     pub shared_carveout: i32,
     pub non_portable_cluster: bool,
+    /// Extents that the launch's clusters must have; zero where nothing is required.
+    pub required_cluster: [u32; 3],
 }
 
 pub(super) struct Stream {

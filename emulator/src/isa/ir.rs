@@ -306,6 +306,8 @@ pub enum Op {
     TensorMap(TensorMapOp),
     /// `cp.async.bulk`, one-dimensional.
     BulkCopy(BulkCopy),
+    /// `st.async`, `red.async`
+    StoreAsync(StoreAsync),
     BulkCommitGroup,
     BulkWaitGroup {
         pending: u32,
@@ -568,6 +570,19 @@ pub struct BulkCopy {
     pub barrier: Option<Address>,
     pub multicast: Option<Src>,
     pub reduction: Option<(AtomicOp, Type)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct StoreAsync {
+    pub destination: Address,
+    pub barrier: Address,
+    /// Of both: `.shared::cluster` or generic.
+    pub space: Space,
+    pub ty: Type,
+    /// One per element of the vector.
+    pub srcs: Vec<Src>,
+    /// `red.async`
+    pub reduction: Option<AtomicOp>,
 }
 
 /// PTX ISA §9.7.16.

@@ -5,9 +5,11 @@
 //! known at once, so two accesses that nothing orders are found when the second is issued, whatever the schedule.
 
 use std::ops::Range;
+use std::slice;
 
 use super::chunks::{self, Chunk};
 use super::random::SplitMix64;
+use super::remote::{AsyncStore, SharedCopy};
 use super::report::{AsyncRace, SourceLine};
 use super::small_copy::SmallCopies;
 use super::store::{StoreRead, StoreWrite};
@@ -179,10 +181,16 @@ pub enum Work {
     StoreWrite(StoreWrite),
     /// Part of a load.
     Chunk(Chunk),
-    TensorCopy(TensorCopy),
+    SharedCopy(SharedCopy),
+    AsyncStore(AsyncStore),
+    /// By each CTA of the group, within its own memories.
+    TensorCopy {
+        copy: TensorCopy,
+        cta_group: u8,
+    },
     Mma(Box<Mma>),
     Commit {
-        barrier: SharedAddress,
+        barriers: Vec<SharedAddress>,
     },
     /// One warp's part of a `wgmma.mma_async`.
     WarpgroupMma(super::warpgroup::Operands),
@@ -201,7 +209,10 @@ impl Work {
             Self::StoreRead(store) => store.name,
             Self::StoreWrite(store) => store.name,
             Self::Chunk(chunk) => chunk.name,
-            Self::TensorCopy(_) => "tcgen05.cp",
+            Self::SharedCopy(_) => "bulk copy between shared memories",
+            Self::AsyncStore(store) if store.reduction.is_some() => "red.async",
+            Self::AsyncStore(_) => "st.async",
+            Self::TensorCopy { .. } => "tcgen05.cp",
             Self::Mma(_) => "tcgen05.mma",
             Self::Commit { .. } => "tcgen05.commit",
             Self::WarpgroupMma(_) => "wgmma.mma_async",
@@ -210,16 +221,32 @@ impl Work {
         }
     }
 
+    /// The mbarriers that its completion signals.
+    fn barriers(&self) -> &[SharedAddress] {
+        match self {
+            Self::TmaLoad { barrier, .. }
+            | Self::BulkLoad { barrier, .. }
+            | Self::CopiesArrive { barrier } => slice::from_ref(barrier),
+            Self::Chunk(chunk) => slice::from_ref(&chunk.barrier),
+            Self::SharedCopy(copy) => slice::from_ref(&copy.barrier),
+            Self::AsyncStore(store) => slice::from_ref(&store.barrier),
+            Self::Commit { barriers } => barriers,
+            _ => &[],
+        }
+    }
+
     fn queue(&self) -> Queue {
         match self {
             Self::TmaLoad { .. }
             | Self::BulkLoad { .. }
             | Self::Chunk(_)
+            | Self::SharedCopy(_)
+            | Self::AsyncStore(_)
             | Self::StoreRead(_)
             | Self::SmallCopies(_)
             | Self::CopiesArrive { .. } => Queue::Unordered,
             Self::StoreWrite(_) => Queue::Writes,
-            Self::TensorCopy(_) | Self::Mma(_) | Self::Commit { .. } => Queue::TensorPipe,
+            Self::TensorCopy { .. } | Self::Mma(_) | Self::Commit { .. } => Queue::TensorPipe,
             Self::WarpgroupMma(_) => Queue::Warpgroup,
             Self::TensorLoad | Self::TensorStore => Queue::Warp,
         }
@@ -246,6 +273,19 @@ pub struct Operation {
     pub issuer: Issuer,
     pub work: Work,
     pub footprint: Footprint,
+}
+
+impl Operation {
+    /// Whether it needs the CTA with this rank: its memories, its barriers, or the thread that issued it.
+    pub fn involves(&self, cta: u32) -> bool {
+        let mut regions = self.footprint.accesses().map(|(region, _)| region);
+        let mut barriers = self.work.barriers().iter();
+        // What remains of a store when its source was read, and loads and stores of tensor memory, need nobody.
+        !matches!(self.work.queue(), Queue::Warp | Queue::Writes)
+            && (self.issuer.cta == cta
+                || regions.any(|region| region.memory != Memory::Global && region.cta == cta)
+                || barriers.any(|barrier| barrier.cta == cta))
+    }
 }
 
 /// The operations in flight of one cluster, in issue order.

@@ -9,6 +9,7 @@ use super::async_engine::{
 };
 use super::barrier::{NamedBarriers, Reduction};
 use super::cluster_barrier;
+use super::cluster_fault::ClusterFault;
 use super::global::GlobalView;
 use super::livelock::{Spinning, Watch};
 use super::mbarrier::{MBARRIER_BYTES, Mbarrier, Progress};
@@ -53,6 +54,14 @@ pub struct Cta {
     pub tensor: TensorMemory,
     /// Whether the CTA allocated tensor memory, so that the next one needs a fresh one.
     pub tensor_in_use: bool,
+    pub pair: pair::PairState,
+}
+
+impl Cta {
+    /// Whether all its threads have.
+    pub fn has_exited(&self) -> bool {
+        self.warps.iter().all(|warp| warp.live == 0)
+    }
 }
 
 /// CTAs that are scheduled together. A launch without clusters has one CTA in each.
@@ -70,6 +79,8 @@ pub struct Cluster<'l> {
     pub spurious: Option<SplitMix64>,
     pub watch: Watch,
     pub report: LaunchReport,
+    /// `.cta_group` of the tcgen05 instructions that were executed so far.
+    pub cta_group: Option<u8>,
 }
 
 /// Where an instruction executes.
@@ -114,6 +125,7 @@ impl<'l> Cluster<'l> {
             spurious: None,
             watch: Watch::default(),
             report: LaunchReport::default(),
+            cta_group: None,
         }
     }
 
@@ -147,6 +159,7 @@ impl<'l> Cluster<'l> {
                 self.context.shared_bytes,
             );
             cta.barriers.reset(threads);
+            cta.pair = pair::PairState::default();
             if cta.tensor_in_use {
                 cta.tensor = TensorMemory::new();
                 cta.tensor_in_use = false;
@@ -171,6 +184,7 @@ impl<'l> Cluster<'l> {
         self.spurious = spurious.map(|seed| SplitMix64::new(seed, index));
         self.watch.reset();
         self.steps = 0;
+        self.cta_group = None;
     }
 
     /// The CTA and offset that a shared address means, by the space that the instruction names.
@@ -191,21 +205,39 @@ impl<'l> Cluster<'l> {
             _ => address as u32,
         };
         let rank = bits >> windows::SHARED_OFFSET_BITS;
+        if rank as usize != at.cta {
+            self.check_remote(at, space, bits, rank)?;
+        }
+        Ok(SharedAddress {
+            cta: rank,
+            offset: bits & SHARED_OFFSET_MASK,
+        })
+    }
+
+    /// Whether the instruction may access the shared memory of another CTA, which has to be there.
+    #[cold]
+    fn check_remote(&self, at: At, space: Space, address: u32, rank: u32) -> Step<()> {
         if rank as usize >= self.ctas.len() {
             return Err(FailureKind::NoSuchCta {
-                address: bits.into(),
+                address: address.into(),
                 rank,
                 ctas: self.ctas.len() as u32,
             });
         }
-        let cta = match space {
-            Space::SharedCta => at.cta as u32,
-            _ => rank,
-        };
-        Ok(SharedAddress {
-            cta,
-            offset: bits & SHARED_OFFSET_MASK,
-        })
+        if space == Space::SharedCta {
+            let own = at.cta as u32;
+            let address = address.into();
+            return Err(ClusterFault::RemoteAddress { address, rank, own }.into());
+        }
+        self.check_alive(rank)
+    }
+
+    /// The memories of a CTA are gone when all its threads have exited.
+    pub fn check_alive(&self, rank: u32) -> Step<()> {
+        match self.ctas[rank as usize].has_exited() {
+            true => Err(ClusterFault::Exited { rank }.into()),
+            false => Ok(()),
+        }
     }
 
     /// Checks an ordinary access to shared memory: bounds, alignment, mbarriers, operations in flight.
@@ -346,9 +378,25 @@ impl<'l> Cluster<'l> {
         }
     }
 
+    /// A CTA of a larger cluster must not exit while operations in flight involve it: the others may run on for long.
+    /// At the end of a cluster nothing may be in flight at all.
+    fn check_exit(&self, cta: usize) -> Step<()> {
+        if self.ctas.len() == 1 || !self.ctas[cta].has_exited() {
+            return Ok(());
+        }
+        let operations = self.in_flight(|operation| operation.involves(cta as u32));
+        match operations.is_empty() {
+            true => Ok(()),
+            false => Err(FailureKind::OutstandingAtExit {
+                operations: operations.iter().map(ToString::to_string).collect(),
+            }),
+        }
+    }
+
     /// Follows from the exit of threads of a warp: barriers that waited for them.
     pub fn threads_exited(&mut self, cta: usize, warp: usize) -> Step<()> {
         self.complete_cluster_barrier();
+        self.check_exit(cta)?;
         let Cta {
             barriers, warps, ..
         } = &mut self.ctas[cta];
@@ -432,9 +480,17 @@ impl<'l> Cluster<'l> {
                 Ok(())
             }
             Work::Chunk(chunk) => self.land(&chunk),
-            Work::TensorCopy(copy) => {
-                let Cta { shared, tensor, .. } = &mut self.ctas[issuer.cta as usize];
-                copy.execute(shared.window(), tensor).map_err(fault)
+            Work::SharedCopy(copy) => {
+                self.report.tma_bytes += u64::from(copy.bytes);
+                copy.execute(self)
+            }
+            Work::AsyncStore(store) => store.execute(self),
+            Work::TensorCopy { copy, cta_group } => {
+                for cta in pair::group(issuer.cta as usize, cta_group) {
+                    let Cta { shared, tensor, .. } = &mut self.ctas[cta];
+                    copy.execute(shared.window(), tensor).map_err(fault)?;
+                }
+                Ok(())
             }
             Work::Mma(mma) => {
                 self.report.mmas += 1;
@@ -442,8 +498,10 @@ impl<'l> Cluster<'l> {
                 mma.execute(&mut pair::memories(&mut self.ctas[group]))
                     .map_err(fault)
             }
-            Work::Commit { barrier } => {
-                self.mbarrier(barrier, |barrier| barrier.arrive(1))?;
+            Work::Commit { barriers } => {
+                for barrier in barriers {
+                    self.mbarrier(barrier, |barrier| barrier.arrive(1))?;
+                }
                 Ok(())
             }
             Work::WarpgroupMma(operands) => {

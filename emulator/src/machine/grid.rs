@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::cluster::{Cluster, Context};
+use super::cluster_fault::ClusterMisfit;
 use super::global::GlobalView;
 use super::livelock::Spinning;
 use super::report::{FailureKind, Step, failure};
@@ -15,6 +16,9 @@ use super::{Device, Launch, LaunchFailure, LaunchReport, Schedule};
 const GRID_LIMIT: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
 const BLOCK_LIMIT: [u32; 3] = [1024, 1024, 64];
 const THREAD_LIMIT: u64 = 1024;
+
+/// CTAs of a cluster. More than 8 are not portable: the driver asks for the caller's consent.
+pub const LARGEST_CLUSTER: u32 = 16;
 
 impl Device {
     /// Runs a kernel to completion. The first CTA that fails stops all others.
@@ -104,7 +108,6 @@ impl Device {
             kernel,
             grid,
             block,
-            cluster,
             ..
         } = launch;
         check_dimension("the grid", *grid, GRID_LIMIT)?;
@@ -136,19 +139,7 @@ impl Device {
                 });
             }
         }
-        if let Some(required) = directives.reqnctapercluster
-            && required != *cluster
-        {
-            return Err(FailureKind::ClusterMismatch {
-                found: *cluster,
-                required,
-            });
-        }
-        if *cluster != [1, 1, 1] {
-            return Err(FailureKind::Unsupported {
-                what: format!("launches with clusters of {cluster:?} CTAs"),
-            });
-        }
+        check_cluster(launch)?;
         if launch.params.len() != kernel.param_bytes as usize {
             return Err(FailureKind::ParameterBytes {
                 found: launch.params.len(),
@@ -177,6 +168,35 @@ impl Device {
         }
         Ok(self.properties.reserved_shared_bytes + requested as u32)
     }
+}
+
+/// The clusters have to be whole, of a size that the device has, and those that the kernel wants.
+fn check_cluster(launch: &Launch) -> Step<()> {
+    let &Launch { grid, cluster, .. } = launch;
+    let directives = &launch.kernel.directives;
+    let ctas = cluster.iter().map(|extent| u64::from(*extent)).product();
+    let misfit = if !(1..=u64::from(LARGEST_CLUSTER)).contains(&ctas) {
+        ClusterMisfit::Size {
+            ctas,
+            limit: LARGEST_CLUSTER,
+        }
+    } else if (0..3).any(|d| !grid[d].is_multiple_of(cluster[d])) {
+        ClusterMisfit::Grid { grid }
+    } else if let Some(required) = directives.reqnctapercluster
+        && required != cluster
+    {
+        ClusterMisfit::Required { required }
+    } else if let Some(limit) = directives.maxclusterrank
+        && ctas > limit.into()
+    {
+        ClusterMisfit::Rank { limit }
+    } else {
+        return Ok(());
+    };
+    Err(FailureKind::InvalidCluster {
+        found: cluster,
+        misfit,
+    })
 }
 
 fn check_dimension(what: &'static str, found: [u32; 3], limit: [u32; 3]) -> Step<()> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::cluster_fault::{ClusterFault, ClusterMisfit};
 use super::global::GlobalFault;
 use super::schedule::Schedule;
 use crate::isa::ir::Kernel;
@@ -114,6 +115,8 @@ impl fmt::Display for LaunchFailure {
 pub enum FailureClass {
     /// The launch's own arguments are wrong: `CUDA_ERROR_INVALID_VALUE`.
     InvalidValue,
+    /// A cluster that the device, the grid or the kernel does not admit: `CUDA_ERROR_INVALID_CLUSTER_SIZE`.
+    InvalidCluster,
     /// More threads or shared memory than the device has: `CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES`.
     OutOfResources,
     /// `CUDA_ERROR_ILLEGAL_ADDRESS`
@@ -138,7 +141,7 @@ impl LaunchFailure {
             InvalidDimension { .. }
             | TooManyThreads { .. }
             | BlockMismatch { .. }
-            | ClusterMismatch { .. }
+            | InvalidCluster { .. }
             | SharedMemoryLimit { .. }
             | ParameterBytes { .. } => true,
             // Of a form of launch, not of an instruction.
@@ -150,10 +153,10 @@ impl LaunchFailure {
     pub fn class(&self) -> FailureClass {
         use FailureKind::*;
         match &self.kind {
-            InvalidDimension { .. }
-            | BlockMismatch { .. }
-            | ClusterMismatch { .. }
-            | ParameterBytes { .. } => FailureClass::InvalidValue,
+            InvalidDimension { .. } | BlockMismatch { .. } | ParameterBytes { .. } => {
+                FailureClass::InvalidValue
+            }
+            InvalidCluster { .. } => FailureClass::InvalidCluster,
             SharedMemoryLimit { .. } | TooManyThreads { .. } => FailureClass::OutOfResources,
             Global(GlobalFault::OutOfBounds { .. }) | OutOfBounds { .. } => {
                 FailureClass::IllegalAddress
@@ -163,9 +166,10 @@ impl LaunchFailure {
             }
             Deadlock(_) | Livelock(_) | Hang(_) => FailureClass::Timeout,
             Unsupported { .. } => FailureClass::NotSupported,
-            DivergentAligned { .. } | NotAMember { .. } | IllegalOperand { .. } => {
-                FailureClass::IllegalInstruction
-            }
+            DivergentAligned { .. }
+            | NotAMember { .. }
+            | IllegalOperand { .. }
+            | Cluster(ClusterFault::RemoteAddress { .. }) => FailureClass::IllegalInstruction,
             _ => FailureClass::LaunchFailed,
         }
     }
@@ -190,8 +194,11 @@ pub enum FailureKind {
     },
     #[error("the block is {found:?}; the kernel requires {required:?} (`.reqntid`)")]
     BlockMismatch { found: [u32; 3], required: [u32; 3] },
-    #[error("the cluster is {found:?}; the kernel requires {required:?} (`.reqnctapercluster`)")]
-    ClusterMismatch { found: [u32; 3], required: [u32; 3] },
+    #[error("clusters of {found:?} CTAs: {misfit}")]
+    InvalidCluster {
+        found: [u32; 3],
+        misfit: ClusterMisfit,
+    },
     #[error(
         "shared memory of {requested} bytes per CTA ({fixed} static, {dynamic} dynamic); the device has {limit}"
     )]
@@ -229,6 +236,8 @@ pub enum FailureKind {
          cluster would be; it has {ctas} CTAs"
     )]
     NoSuchCta { address: u64, rank: u32, ctas: u32 },
+    #[error(transparent)]
+    Cluster(#[from] ClusterFault),
 
     // ---- warps -------------------------------------------------------------------------------------------------
     #[error(
@@ -276,7 +285,8 @@ pub enum FailureKind {
     )]
     TensorMemoryLeak { columns: u32 },
     #[error(
-        "the CTA exited with asynchronous operations in flight; wait for them first:{}",
+        "a CTA exited with asynchronous operations in flight that it issued or that use its memory; wait for them \
+         first:{}",
         List(.operations)
     )]
     OutstandingAtExit { operations: Vec<String> },
@@ -464,6 +474,8 @@ pub enum StallReason {
         address: u32,
     },
     ClusterBarrier,
+    /// The other CTA of the pair, for a `tcgen05.alloc` or `.dealloc` of `.cta_group::2`.
+    Pair,
 }
 
 /// An operation that was issued and did not complete.
@@ -538,6 +550,7 @@ impl fmt::Display for StallReason {
                 )
             }
             Self::ClusterBarrier => write!(f, "waits for all threads of the cluster"),
+            Self::Pair => write!(f, "waits for the other CTA of its pair to do the same"),
             Self::InvalidatedMbarrier { address } => write!(
                 f,
                 "waits for mbarrier {address:#x}, which was invalidated meanwhile"

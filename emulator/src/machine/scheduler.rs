@@ -364,7 +364,11 @@ impl Cluster<'_> {
             self.complete(operation).map_err(|e| self.late(e))?;
         }
         if !self.engine.operations().is_empty() {
-            let operations = self.in_flight().iter().map(InFlight::to_string).collect();
+            let operations = self
+                .in_flight(|_| true)
+                .iter()
+                .map(InFlight::to_string)
+                .collect();
             let kind = FailureKind::OutstandingAtExit { operations };
             return Err(failure(kernel, None, kind));
         }
@@ -412,11 +416,12 @@ impl Cluster<'_> {
         self.failed(at, 1 << failed.issuer.lane, failed.kind)
     }
 
-    fn in_flight(&self) -> Vec<InFlight> {
+    pub fn in_flight(&self, wanted: impl Fn(&Operation) -> bool) -> Vec<InFlight> {
         let kernel = self.context.kernel;
         self.engine
             .operations()
             .iter()
+            .filter(|operation| wanted(operation))
             .map(|operation| InFlight {
                 operation: operation.work.name(),
                 cta: self.ctas[operation.issuer.cta as usize].id,
@@ -451,7 +456,7 @@ impl Cluster<'_> {
             steps: self.steps,
             stall,
             groups,
-            in_flight: self.in_flight(),
+            in_flight: self.in_flight(|_| true),
         });
         let kind = match stall {
             Stall::Deadlock => FailureKind::Deadlock(report),
@@ -517,6 +522,7 @@ impl Cluster<'_> {
                     free: crate::tensor::memory::COLUMNS as u32 - used,
                 }
             }
+            Wait::Pair => StallReason::Pair,
             Wait::ClusterBarrier => StallReason::ClusterBarrier,
             Wait::BulkGroup { allowed, .. } => StallReason::BulkGroup { allowed },
             Wait::CopyGroup { allowed } => StallReason::CopyGroup { allowed },

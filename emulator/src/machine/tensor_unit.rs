@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::async_engine::{ALL_PARTITIONS, Footprint, Region, Work};
 use super::cluster::Cta;
+use super::pair::group;
 use super::report::{FailureKind, Step};
 use super::warp::Warp;
 use crate::isa::ir::{CopyShape, MmaOperandA, Src, Tcgen05Mma};
@@ -19,24 +20,30 @@ pub fn fault(error: impl ToString) -> FailureKind {
     FailureKind::Tensor(error.to_string())
 }
 
-/// A `tcgen05.cp` by one thread of CTA `index`.
+/// A `tcgen05.cp` by one thread of `cta`. Each CTA of the group copies, from the same offsets of its own shared memory to
+/// the same columns of its own tensor memory (CUTLASS `copy_traits_sm100.hpp`).
 pub fn copy(
-    cta: &Cta,
-    index: u32,
+    ctas: &[Cta],
+    cta: usize,
+    cta_group: u8,
     shape: CopyShape,
     address: u32,
     descriptor: u64,
 ) -> Step<(Work, Footprint)> {
     let copy = TensorCopy::new(shape, address, descriptor).map_err(fault)?;
-    cta.tensor
-        .check_columns("tcgen05.cp", copy.columns())
-        .map_err(fault)?;
-    let footprint = Footprint {
-        reads: vec![operand(cta, index, copy.shared_footprint())?],
-        writes: vec![Region::tensor(index, copy.columns(), ALL_PARTITIONS)],
-        ..Footprint::default()
-    };
-    Ok((Work::TensorCopy(copy), footprint))
+    let mut footprint = Footprint::default();
+    for index in group(cta, cta_group) {
+        let cta = &ctas[index];
+        let index = index as u32;
+        cta.tensor
+            .check_columns("tcgen05.cp", copy.columns())
+            .map_err(fault)?;
+        let source = operand(cta, index, copy.shared_footprint())?;
+        footprint.reads.push(source);
+        let written = Region::tensor(index, copy.columns(), ALL_PARTITIONS);
+        footprint.writes.push(written);
+    }
+    Ok((Work::TensorCopy { copy, cta_group }, footprint))
 }
 
 /// A `tcgen05.mma` by one thread of a CTA, with `group` of the cluster's CTAs: its own, or its pair.

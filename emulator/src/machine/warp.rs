@@ -51,6 +51,8 @@ pub enum Wait {
     Aligned { lanes: u32 },
     /// Free columns of tensor memory.
     TensorMemory { columns: u32 },
+    /// The other CTA of the pair, which has to execute the same `tcgen05.alloc` or `.dealloc`.
+    Pair,
     /// At most `allowed` bulk groups that are pending.
     BulkGroup { allowed: u32, read: bool },
     /// At most `allowed` groups of `cp.async` that are pending.

@@ -101,28 +101,47 @@ impl TensorMemory {
     /// Allocates `columns` columns and returns the address of the first; `None` while too few are free, when the
     /// instruction blocks. An allocation starts at a multiple of its size.
     pub fn allocate(&mut self, columns: u32) -> Result<Option<u32>, AllocationError> {
+        TensorMemory::allocate_in(&mut [self], columns)
+    }
+
+    /// Allocates the same columns in each memory, as the CTAs of a pair do.
+    pub fn allocate_in(
+        memories: &mut [&mut TensorMemory],
+        columns: u32,
+    ) -> Result<Option<u32>, AllocationError> {
         check_count(columns)?;
+        for memory in memories.iter() {
+            memory.check_allocation(columns)?;
+        }
+        let base = (0..COLUMNS as u32)
+            .step_by(columns as usize)
+            .find(|base| memories.iter().all(|memory| memory.is_free(*base, columns)));
+        if let Some(base) = base {
+            for memory in memories {
+                memory.last_count = Some(columns);
+                memory.allocations.push(base..base + columns);
+                memory.allocations.sort_by_key(|live| live.start);
+            }
+        }
+        Ok(base)
+    }
+
+    fn check_allocation(&self, columns: u32) -> Result<(), AllocationError> {
         if self.relinquished {
             return Err(AllocationError::Relinquished);
         }
-        if let Some(previous) = self.last_count
-            && columns > previous
-        {
-            return Err(AllocationError::Increasing { columns, previous });
+        match self.last_count {
+            Some(previous) if columns > previous => {
+                Err(AllocationError::Increasing { columns, previous })
+            }
+            _ => Ok(()),
         }
-        let is_free = |base: &u32| {
-            let wanted = *base..*base + columns;
-            self.allocations
-                .iter()
-                .all(|live| live.end <= wanted.start || wanted.end <= live.start)
-        };
-        let Some(base) = (0..COLUMNS as u32).step_by(columns as usize).find(is_free) else {
-            return Ok(None);
-        };
-        self.last_count = Some(columns);
-        self.allocations.push(base..base + columns);
-        self.allocations.sort_by_key(|live| live.start);
-        Ok(Some(base))
+    }
+
+    fn is_free(&self, base: u32, columns: u32) -> bool {
+        self.allocations
+            .iter()
+            .all(|live| live.end <= base || base + columns <= live.start)
     }
 
     /// Frees one allocation: the address and count must be those of an earlier [`TensorMemory::allocate`].

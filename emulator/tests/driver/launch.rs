@@ -252,6 +252,7 @@ fn large_shared_memory_is_opted_into() {
 fn launch_attributes_are_checked() {
     const CLUSTER_DIMENSION: u32 = 4;
     const COOPERATIVE: u32 = 2;
+    const NON_PORTABLE_CLUSTER_SIZE_ALLOWED: i32 = 14;
     const PROGRAMMATIC_STREAM_SERIALIZATION: u32 = 6;
     let _context = Context::new();
     let (_, f) = kernel(".param .u64 out", "", NUMBER_THREADS);
@@ -275,15 +276,20 @@ fn launch_attributes_are_checked() {
         };
         cuLaunchKernelEx(&config, f, params.as_mut_ptr(), ptr::null_mut())
     };
-    // A cluster must divide the grid and have 1 to 8 CTAs.
-    for (grid, cluster) in [(5, 2), (4, 0), (16, 16)] {
+    // A cluster must divide the grid and have 1 to 8 CTAs, 16 where the function allows it.
+    for (grid, cluster) in [(5, 2), (4, 0), (16, 16), (9, 9)] {
         let status = run(CLUSTER_DIMENSION, grid, cluster);
         assert_eq!(status, Status::INVALID_CLUSTER_SIZE.0, "{grid}, {cluster}");
     }
     assert_eq!(run(COOPERATIVE, 4, 1), Status::NOT_SUPPORTED.0);
-    // Not emulated yet: refused by the launch itself, and the context stays usable.
-    assert_eq!(run(CLUSTER_DIMENSION, 4, 2), Status::NOT_SUPPORTED.0);
-    assert_eq!(cuCtxSynchronize(), SUCCESS);
+    assert_eq!(run(CLUSTER_DIMENSION, 4, 2), SUCCESS);
+    assert_eq!(
+        cuFuncSetAttribute(f, NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1),
+        SUCCESS
+    );
+    assert_eq!(run(CLUSTER_DIMENSION, 16, 16), SUCCESS);
+    let too_many = run(CLUSTER_DIMENSION, 17, 17);
+    assert_eq!(too_many, Status::INVALID_CLUSTER_SIZE.0);
     assert_eq!(run(CLUSTER_DIMENSION, 3, 1), SUCCESS);
     assert_eq!(run(PROGRAMMATIC_STREAM_SERIALIZATION, 7, 1), SUCCESS);
     assert_eq!(cuCtxSynchronize(), SUCCESS);

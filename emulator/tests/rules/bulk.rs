@@ -143,16 +143,3 @@ fn copies_stay_within_both_memories() {
         assert!(is_expected, "{copy}: {kind}");
     }
 }
-
-#[test]
-fn what_is_not_emulated_says_so() {
-    let multicast = copy_in(1024, 0, 64)
-        .replace("bytes [", "bytes.multicast::cluster [")
-        .replace("[%r1];", "[%r1], %rs0;");
-    let between = "cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%r1+1024], [%r1+2048], 16, [%r1];";
-    for copy in [multicast.as_str(), between] {
-        let body = format!("{BARRIERS}mov.u16 %rs0, 1;\n@%p31 {copy}");
-        let kind = Program::with_input(&body, &noise(64)).fail_at("async.bulk");
-        assert!(matches!(kind, FailureKind::Unsupported { .. }), "{kind}");
-    }
-}

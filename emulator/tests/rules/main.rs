@@ -5,6 +5,7 @@
 //! from formulas written here, never from the emulator's own functions.
 
 mod bulk;
+mod cluster;
 mod collectives;
 mod cp_async;
 mod fragments;
@@ -15,6 +16,7 @@ mod mma_kinds;
 mod mma_operands;
 mod mma_sync;
 mod mutation;
+mod pair;
 mod program;
 mod races;
 mod table;

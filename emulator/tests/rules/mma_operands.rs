@@ -1,7 +1,5 @@
 //! `tcgen05.mma`: operands that are refused (PTX ISA §9.7.16.4, §9.7.16.10).
 
-use ptx_emulator::machine::FailureKind;
-
 use super::mma::*;
 use super::program::*;
 
@@ -222,17 +220,6 @@ WRITTEN:
                 .program(&(init.to_owned() + &body))
                 .fail_with("tcgen05.mma", &format!("scale factors {operand}"));
         }
-    }
-}
-
-#[test]
-fn commits_that_are_not_emulated_say_so() {
-    let multicast = COMMIT
-        .replace("cluster.b64 [", "cluster.multicast::cluster.b64 [")
-        .replace("];", "], %rs0;");
-    for commit in [&multicast, &COMMIT.replace("group::1", "group::2")] {
-        let kind = Program::new(&format!("{BARRIERS}mov.u16 %rs0, 1;\n{commit}")).fail_at("commit");
-        assert!(matches!(kind, FailureKind::Unsupported { .. }), "{kind}");
     }
 }
 

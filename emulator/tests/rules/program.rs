@@ -95,6 +95,17 @@ impl Program {
         self
     }
 
+    /// One cluster of so many CTAs.
+    pub fn cluster(mut self, ctas: u32) -> Program {
+        self.launch.grid = [ctas, 1, 1];
+        self.launch.cluster = [ctas, 1, 1];
+        self
+    }
+
+    pub fn launch_mut(&mut self) -> &mut Launch {
+        &mut self.launch
+    }
+
     /// Passes the tensor map that `encode` makes for the input's address.
     pub fn map(mut self, encode: impl FnOnce(u64) -> TensorMap) -> Program {
         let map = encode(self.input).to_bytes();

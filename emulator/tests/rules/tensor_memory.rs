@@ -249,10 +249,3 @@ fn fresh_columns_hold_nan() {
     let out = Program::new(&body).threads(128).run();
     assert!(out.iter().all(|word| *word == FRESH));
 }
-
-#[test]
-fn pairs_of_ctas_are_not_emulated() {
-    let instruction = alloc(32).replace("group::1", "group::2");
-    let kind = Program::new(&instruction).fail_at("tcgen05.alloc");
-    assert!(matches!(kind, FailureKind::Unsupported { .. }), "{kind}");
-}

@@ -284,20 +284,3 @@ fn prefetching_a_map_checks_its_address() {
         Program::new("mov.u64 %rd3, 0x40000;\nprefetch.tensormap [%rd3];").fail_at("prefetch");
     assert!(matches!(kind, FailureKind::Global(_)), "{kind}");
 }
-
-#[test]
-fn what_is_not_emulated_says_so() {
-    let plain_load = instruction(&[0, 0], "%r10", "%r1");
-    let multicast = plain_load
-        .replace("bytes [", "bytes.multicast::cluster [")
-        .replace(", [%r1];", ", [%r1], %rs0;");
-    let pair = plain_load.replace("2d.", "2d.cta_group::2.");
-    for load in [multicast.as_str(), &pair] {
-        let body =
-            format!("{BARRIERS}\nmov.u16 %rs0, 1;\nadd.u32 %r10, %r1, {AREA};\n@%p31 {load}");
-        let kind = Program::with_input(&body, &noise(1024))
-            .map(|address| plain().encode(address))
-            .fail_at("cp.async.bulk.tensor");
-        assert!(matches!(kind, FailureKind::Unsupported { .. }), "{kind}");
-    }
-}

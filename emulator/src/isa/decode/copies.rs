@@ -5,6 +5,7 @@ use super::super::ir::{AtomicOp, BulkCopy, MbarrierOp, Op, Space, Src, TmaLoad, 
 use super::memory::ATOMIC_OPS;
 use super::modifiers::{Modifiers, SHARED_SPACES};
 use super::operands::{B16, B32, constant_u32, exactly, operand_count};
+use super::remote::check_type;
 use super::{Decoded, Decoder};
 use crate::ptx::ast::Operand;
 
@@ -268,8 +269,10 @@ impl Decoder<'_> {
             true => Some(self.src(&operands[4], B16)?),
             false => None,
         };
-        if let Some((op, ty)) = reduction {
-            check_reduction(op, ty)?;
+        match reduction {
+            Some((op, ty)) if destination_space == Space::Global => check_reduction(op, ty)?,
+            Some((op, ty)) => check_type(Some(op), ty)?,
+            None => {}
         }
         self.emit(Op::BulkCopy(BulkCopy {
             destination,

@@ -108,6 +108,9 @@ impl Decoder<'_> {
     }
 
     fn store(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
+        if m.flag("async") {
+            return self.store_async(m, operands, false);
+        }
         let space = m.space().unwrap_or(Space::Generic);
         let (semantics, scope) = Self::ordering(m, Semantics::Weak);
         let policy = m.cache_hints();
@@ -135,6 +138,9 @@ impl Decoder<'_> {
     }
 
     fn atomic(&mut self, m: &mut Modifiers, operands: &[Operand], returns: bool) -> Decoded<()> {
+        if !returns && m.flag("async") {
+            return self.store_async(m, operands, true);
+        }
         let space = m.space().unwrap_or(Space::Generic);
         // Relaxed at GPU scope unless written otherwise (PTX ISA §9.7.13.5).
         let semantics = m.semantics().unwrap_or(Semantics::Relaxed);
@@ -266,7 +272,7 @@ impl Decoder<'_> {
     }
 }
 
-fn memory_operand(ty: Type) -> super::modifiers::ValueType {
+pub(super) fn memory_operand(ty: Type) -> super::modifiers::ValueType {
     use super::super::alu::Format;
     use super::modifiers::ValueType;
     match ty {
@@ -282,7 +288,7 @@ fn memory_operand(ty: Type) -> super::modifiers::ValueType {
     }
 }
 
-fn check_length(found: usize, needed: usize) -> Decoded<()> {
+pub(super) fn check_length(found: usize, needed: usize) -> Decoded<()> {
     if found == needed {
         Ok(())
     } else {

@@ -20,6 +20,7 @@ mod module;
 mod moves;
 mod multiply_add;
 mod operands;
+mod remote;
 mod scope;
 mod special;
 mod tcgen05;

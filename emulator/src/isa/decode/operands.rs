@@ -275,7 +275,7 @@ impl<'a> Decoder<'a> {
                 }
                 let variable = self.variable(name)?;
                 let address = Address {
-                    base: Src::Imm(variable.address),
+                    base: self.variable_address(variable, 0),
                     offset: *offset,
                 };
                 Ok((address, Some(variable)))
@@ -301,10 +301,7 @@ impl<'a> Decoder<'a> {
             // A variable named without a space is accessed in its own.
             (Space::Generic, _) => Ok((address, own)),
             (Space::Param, VariableSpace::CallParam) => Ok((address, Space::Local)),
-            (Space::SharedCluster, VariableSpace::Shared) => {
-                let base = self.variable_address(variable, 0);
-                Ok((Address { base, ..address }, Space::SharedCluster))
-            }
+            (Space::SharedCluster, VariableSpace::Shared) => Ok((address, Space::SharedCluster)),
             _ if own == space && variable.space != VariableSpace::CallParam => Ok((address, space)),
             _ => Err(format!(
                 "the variable is in {own:?} memory, the instruction in {space:?}"

@@ -247,30 +247,19 @@ fn shared_memory_is_laid_out_behind_the_reserved_bytes() {
 }";
     let module = load_text(text).unwrap();
     let kernel = &module.kernels["k"];
+    // Added to the rank of the CTA.
     let bases: Vec<u64> = kernel
         .code
         .iter()
         .filter_map(|inst| match &inst.op {
-            Op::Load {
-                address:
-                    Address {
-                        base: Src::Imm(base),
-                        ..
-                    },
-                ..
-            }
-            | Op::Store {
-                address:
-                    Address {
-                        base: Src::Imm(base),
-                        ..
-                    },
-                ..
-            } => Some(*base),
+            Op::Alu(add) => match add.srcs[1] {
+                Src::Imm(base) if base >= 1024 => Some(base),
+                _ => None,
+            },
             _ => None,
         })
         .collect();
-    assert_eq!(bases, [1024, 1032, 2048]);
+    assert_eq!(bases, [1024, 1032, 2048, 2048]);
     assert_eq!(kernel.static_shared_bytes, 24);
     assert_eq!(kernel.dynamic_shared_offset, 1024);
 }

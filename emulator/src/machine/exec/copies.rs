@@ -1,22 +1,20 @@
 //! TMA loads and bulk copies to shared memory: operands are gathered and checked at issue, bytes move later.
 
+use super::multicast::{Delivery, deliveries};
+use super::remote::write_footprint;
 use super::{stores, tensor_map, unsupported};
 use crate::isa::ir::{BulkCopy, Space, TmaLoad};
 use crate::machine::async_engine::{Footprint, Region, SharedAddress, Work};
 use crate::machine::cluster::{At, Cluster};
+use crate::machine::remote::SharedCopy;
 use crate::machine::report::{FailureKind, Step};
+use crate::machine::store::Reduction;
 use crate::machine::warp::lanes;
 use crate::tma;
 use crate::tma::tile::TILE_ALIGNMENT;
 
 /// `cp.async.bulk.tensor`, global to shared. Each lane issues a load of its own.
 pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> Step<()> {
-    if load.multicast.is_some() {
-        return Err(unsupported("multicast loads"));
-    }
-    if load.cta_group == Some(2) {
-        return Err(unsupported("loads for CTA pairs (.cta_group::2)"));
-    }
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         let value = |source| warp.value(source, lane);
@@ -24,7 +22,7 @@ pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> S
             value(address.base).wrapping_add_signed(address.offset)
         };
         let map = tensor_map::used(cluster, at, address(&load.map))?;
-        let coordinates = load
+        let coordinates: Vec<i32> = load
             .coordinates
             .iter()
             .map(|source| value(*source) as i32)
@@ -32,34 +30,36 @@ pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> S
         let destination =
             cluster.shared_address(at, Space::SharedCluster, address(&load.destination))?;
         let barrier = cluster.shared_address(at, Space::SharedCluster, address(&load.barrier))?;
-        let range = tma::footprint(&map, destination.offset);
-        check_window(cluster, destination, range.len() as u32, TILE_ALIGNMENT)?;
-        check_barrier(cluster, barrier)?;
-        let footprint = Footprint {
-            writes: vec![Region::shared(destination.cta, range)],
-            ..Footprint::default()
-        };
-        let work = Work::TmaLoad {
-            map: Box::new(map),
-            coordinates,
+        let mask = load.multicast.map(value);
+        for Delivery {
             destination,
             barrier,
-        };
-        cluster.issue(at, lane, work, footprint)?;
+        } in deliveries(cluster, destination, barrier, mask, load.cta_group)?
+        {
+            let range = tma::footprint(&map, destination.offset);
+            let bytes = range.len() as u32;
+            check_window(cluster, destination, bytes, TILE_ALIGNMENT)?;
+            check_barrier(cluster, barrier)?;
+            let footprint = Footprint {
+                writes: vec![Region::shared(destination.cta, range)],
+                ..Footprint::default()
+            };
+            let work = Work::TmaLoad {
+                map: Box::new(map.clone()),
+                coordinates: Vec::clone(&coordinates),
+                destination,
+                barrier,
+            };
+            cluster.issue(at, lane, work, footprint)?;
+        }
     }
     Ok(())
 }
 
 /// `cp.async.bulk`. Each lane issues a copy of its own.
 pub fn bulk(cluster: &mut Cluster, at: At, copy: &BulkCopy, active: u32) -> Step<()> {
-    if copy.multicast.is_some() {
-        return Err(unsupported("multicast copies"));
-    }
     if copy.destination_space == Space::Global {
         return stores::linear(cluster, at, copy, active);
-    }
-    if copy.reduction.is_some() {
-        return Err(unsupported("cp.reduce.async.bulk to shared memory"));
     }
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
@@ -79,31 +79,54 @@ pub fn bulk(cluster: &mut Cluster, at: At, copy: &BulkCopy, active: u32) -> Step
             tma::check_bulk_copy(to, from, bytes)
                 .map_err(|error| FailureKind::Tma(error.to_string()))
         };
-        let (work, footprint) = match (copy.source_space, copy.destination_space, barrier) {
+        match (copy.source_space, copy.destination_space, barrier) {
             (Space::Global, Space::SharedCta | Space::SharedCluster, Some(barrier)) => {
                 let destination = cluster.shared_address(at, copy.destination_space, to)?;
                 check(destination.offset.into(), from)?;
+                cluster.global.check(from, bytes.into())?;
+                let mask = copy.multicast.map(value);
+                for Delivery {
+                    destination,
+                    barrier,
+                } in deliveries(cluster, destination, barrier, mask, None)?
+                {
+                    check_window(cluster, destination, bytes, tma::bulk::BULK_GRANULE)?;
+                    check_barrier(cluster, barrier)?;
+                    let footprint = Footprint {
+                        writes: vec![shared_region(destination, bytes)],
+                        ..Footprint::default()
+                    };
+                    let work = Work::BulkLoad {
+                        source: from,
+                        destination,
+                        bytes,
+                        barrier,
+                    };
+                    cluster.issue(at, lane, work, footprint)?;
+                }
+            }
+            (Space::SharedCta, Space::SharedCluster, Some(barrier)) => {
+                let destination = cluster.shared_address(at, copy.destination_space, to)?;
+                let source = cluster.shared_address(at, copy.source_space, from)?;
+                check(destination.offset.into(), source.offset.into())?;
+                deliveries(cluster, destination, barrier, None, None)?;
+                check_window(cluster, source, bytes, tma::bulk::BULK_GRANULE)?;
                 check_window(cluster, destination, bytes, tma::bulk::BULK_GRANULE)?;
                 check_barrier(cluster, barrier)?;
-                cluster.global.check(from, bytes.into())?;
-                let writes = vec![shared_region(destination, bytes)];
-                let work = Work::BulkLoad {
-                    source: from,
+                let work = Work::SharedCopy(SharedCopy {
+                    source,
                     destination,
                     bytes,
+                    reduction: copy.reduction.map(|(op, ty)| Reduction { op, ty }),
                     barrier,
-                };
-                (
-                    work,
-                    Footprint {
-                        writes,
-                        ..Footprint::default()
-                    },
-                )
+                });
+                let region = shared_region(destination, bytes);
+                let mut footprint = write_footprint(region, copy.reduction.is_some());
+                footprint.reads.push(shared_region(source, bytes));
+                cluster.issue(at, lane, work, footprint)?;
             }
-            _ => return Err(unsupported("bulk copies between shared memories")),
-        };
-        cluster.issue(at, lane, work, footprint)?;
+            _ => return Err(unsupported("bulk copies between these memories")),
+        }
     }
     Ok(())
 }

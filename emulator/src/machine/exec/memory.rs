@@ -383,7 +383,7 @@ pub fn query_address(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Ste
             } => {
                 let rank = warp.value(*rank, lane);
                 let address = warp.value(*address, lane);
-                (*dst, map_shared(cluster, address, rank, *generic)?)
+                (*dst, map_shared(address, rank, *generic))
             }
             _ => return Ok(()),
         };
@@ -403,17 +403,10 @@ fn is_in_space(cluster: &Cluster, at: At, space: Space, address: u64) -> bool {
     }
 }
 
-fn map_shared(cluster: &Cluster, address: u64, rank: u64, generic: bool) -> Step<u64> {
-    let ctas = cluster.ctas.len() as u32;
-    if rank >= u64::from(ctas) {
-        let rank = rank as u32;
-        return Err(FailureKind::NoSuchCta {
-            address,
-            rank,
-            ctas,
-        });
-    }
+/// The rank replaces the one in the address. Whether there is such a CTA shows at the access (found
+/// on an H200).
+fn map_shared(address: u64, rank: u64, generic: bool) -> u64 {
     let base = if generic { windows::SHARED } else { 0 };
-    let offset = address.wrapping_sub(base) & ((1 << windows::SHARED_OFFSET_BITS) - 1);
-    Ok(base | (rank << windows::SHARED_OFFSET_BITS) | offset)
+    let offset = address & ((1 << windows::SHARED_OFFSET_BITS) - 1);
+    base | (rank << windows::SHARED_OFFSET_BITS) & (windows::WINDOW_BYTES - 1) | offset
 }

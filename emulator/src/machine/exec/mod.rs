@@ -5,6 +5,9 @@ mod collective;
 mod copies;
 mod matrix;
 mod memory;
+mod multicast;
+mod pair;
+mod remote;
 mod small_copies;
 mod special;
 mod stores;
@@ -126,6 +129,7 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
         Op::TmaLoad(load) => copies::tma_load(cluster, at, load, active)?,
         Op::TensorMap(op) => return tensor_map::execute(cluster, at, op, active),
         Op::BulkCopy(copy) => copies::bulk(cluster, at, copy, active)?,
+        Op::StoreAsync(store) => remote::store_async(cluster, at, store, active)?,
         Op::TmaStore(store) => stores::tensor(cluster, at, store, active)?,
         Op::BulkCommitGroup => stores::commit_group(cluster, at, active),
         Op::BulkWaitGroup { pending, read } => {

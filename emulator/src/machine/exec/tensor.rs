@@ -1,18 +1,17 @@
 //! tcgen05 instructions (PTX ISA §9.7.16).
 
-use super::{Flow, converge, uniform, unsupported};
+use super::multicast::ctas_of;
+use super::{Flow, converge, pair, uniform, unsupported};
 use crate::isa::ir::{LANES, Src, Tcgen05Op};
-use crate::machine::async_engine::{Footprint, Region, Work};
+use crate::machine::async_engine::{Footprint, Region, SharedAddress, Work};
 use crate::machine::cluster::{At, Cluster};
-use crate::machine::pair;
+use crate::machine::cluster_fault::ClusterFault;
+use crate::machine::pair::group;
 use crate::machine::report::Step;
 use crate::machine::tensor_unit::{self, fault};
-use crate::machine::warp::{Wait, lanes};
+use crate::machine::warp::lanes;
 use crate::tensor::TensorAddress;
 use crate::tensor::fragment::{self, FragmentError, FragmentShape, WarpRegister};
-
-/// What freshly allocated columns hold: NaN, so that an accumulator that was never written shows.
-const FRESH_COLUMNS: u32 = 0xFFFF_FFFF;
 
 pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<Flow> {
     if is_aligned(op)
@@ -25,29 +24,42 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> St
         | Tcgen05Op::Dealloc { cta_group, .. }
         | Tcgen05Op::RelinquishAllocPermit { cta_group }
         | Tcgen05Op::Copy { cta_group, .. }
-        | Tcgen05Op::Commit { cta_group, .. } => *cta_group,
-        Tcgen05Op::Mma(mma) => mma.cta_group,
-        _ => 1,
+        | Tcgen05Op::Commit { cta_group, .. } => Some(*cta_group),
+        Tcgen05Op::Mma(mma) => Some(mma.cta_group),
+        _ => None,
     };
-    if cta_group != 1 {
-        return Err(unsupported("tcgen05 on CTA pairs (.cta_group::2)"));
+    if let Some(found) = cta_group {
+        enter_group(cluster, found)?;
+        // Allocation waits for the other CTA by itself, which may be done and gone meanwhile.
+        if found == 2 && !matches!(op, Tcgen05Op::Alloc { .. } | Tcgen05Op::Dealloc { .. }) {
+            cluster.peer(at.cta)?;
+        }
     }
     match op {
-        Tcgen05Op::Alloc { .. } => return allocate(cluster, at, op, active),
+        Tcgen05Op::Alloc {
+            destination,
+            space,
+            columns,
+            cta_group,
+        } => {
+            let warp = &cluster.ctas[at.cta].warps[at.warp];
+            let columns = uniform(warp, *columns, active, "the number of columns")? as u32;
+            let base = uniform(warp, destination.base, active, "the destination")?;
+            let address = base.wrapping_add_signed(destination.offset);
+            let destination = cluster.shared_address(at, *space, address)?;
+            // The address is written as by any store.
+            cluster.check_shared(destination, 4, 4, true)?;
+            return pair::allocate(cluster, at, *cta_group, columns, destination);
+        }
         Tcgen05Op::Dealloc {
-            address, columns, ..
+            address,
+            columns,
+            cta_group,
         } => {
             let warp = &cluster.ctas[at.cta].warps[at.warp];
             let address = uniform(warp, *address, active, "the tensor memory address")? as u32;
             let columns = uniform(warp, *columns, active, "the number of columns")? as u32;
-            let start = address & 0xffff;
-            let region = Region::tensor(at.cta as u32, start..start.saturating_add(columns), ALL);
-            cluster.check_race(&region, true)?;
-            let cta = &mut cluster.ctas[at.cta];
-            cta.tensor.deallocate(address, columns).map_err(fault)?;
-            for warp in &mut cta.warps {
-                warp.retry(|wait| matches!(wait, Wait::TensorMemory { .. }));
-            }
+            return pair::deallocate(cluster, at, *cta_group, address, columns);
         }
         Tcgen05Op::RelinquishAllocPermit { .. } => cluster.ctas[at.cta].tensor.relinquish(),
         Tcgen05Op::Load { .. } => load(cluster, at, op, active)?,
@@ -61,14 +73,14 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> St
             shape,
             address,
             descriptor,
-            ..
+            cta_group,
         } => {
             for lane in lanes(active) {
-                let cta = &cluster.ctas[at.cta];
-                let warp = &cta.warps[at.warp];
+                let warp = &cluster.ctas[at.cta].warps[at.warp];
                 let (work, footprint) = tensor_unit::copy(
-                    cta,
-                    at.cta as u32,
+                    &cluster.ctas,
+                    at.cta,
+                    *cta_group,
                     *shape,
                     warp.value(*address, lane) as u32,
                     warp.value(*descriptor, lane),
@@ -78,7 +90,7 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> St
         }
         Tcgen05Op::Mma(mma) => {
             for lane in lanes(active) {
-                let group = pair::group(at.cta, mma.cta_group);
+                let group = group(at.cta, mma.cta_group);
                 let warp = &cluster.ctas[at.cta].warps[at.warp];
                 let (work, footprint) = tensor_unit::mma(&cluster.ctas, group, mma, warp, lane)?;
                 cluster.issue(at, lane, work, footprint)?;
@@ -90,18 +102,25 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> St
             multicast,
             ..
         } => {
-            if multicast.is_some() {
-                return Err(unsupported("multicast commits"));
-            }
             for lane in lanes(active) {
                 let warp = &cluster.ctas[at.cta].warps[at.warp];
                 let address = warp
                     .value(barrier.base, lane)
                     .wrapping_add_signed(barrier.offset);
+                let mask = multicast.map(|mask| warp.value(mask, lane));
                 let barrier = cluster.shared_address(at, *space, address)?;
-                let shared = &mut cluster.ctas[barrier.cta as usize].shared;
-                shared.mbarrier(barrier.offset)?;
-                cluster.issue(at, lane, Work::Commit { barrier }, Footprint::default())?;
+                // The same offset in each CTA of the mask.
+                let ctas = match mask {
+                    Some(mask) => ctas_of(cluster, mask)?,
+                    None => vec![barrier.cta],
+                };
+                let at_cta = |cta| SharedAddress { cta, ..barrier };
+                let barriers: Vec<_> = ctas.into_iter().map(at_cta).collect();
+                for barrier in &barriers {
+                    let shared = &mut cluster.ctas[barrier.cta as usize].shared;
+                    shared.mbarrier(barrier.offset)?;
+                }
+                cluster.issue(at, lane, Work::Commit { barriers }, Footprint::default())?;
             }
         }
         // Operations conflict from issue to completion whatever the fences say, and values are exchanged in program
@@ -110,8 +129,6 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> St
     }
     Ok(Flow::Next)
 }
-
-const ALL: u8 = crate::machine::async_engine::ALL_PARTITIONS;
 
 fn is_aligned(op: &Tcgen05Op) -> bool {
     matches!(
@@ -126,33 +143,12 @@ fn is_aligned(op: &Tcgen05Op) -> bool {
     )
 }
 
-/// `tcgen05.alloc` writes the address to shared memory, as an ordinary store.
-fn allocate(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<Flow> {
-    let Tcgen05Op::Alloc {
-        destination,
-        space,
-        columns,
-        ..
-    } = op
-    else {
-        return Ok(Flow::Next);
-    };
-    let warp = &cluster.ctas[at.cta].warps[at.warp];
-    let columns = uniform(warp, *columns, active, "the number of columns")? as u32;
-    let base = uniform(warp, destination.base, active, "the destination")?;
-    let destination =
-        cluster.shared_address(at, *space, base.wrapping_add_signed(destination.offset))?;
-    cluster.check_shared(destination, 4, 4, true)?;
-    let cta = &mut cluster.ctas[at.cta];
-    let Some(address) = cta.tensor.allocate(columns).map_err(fault)? else {
-        return Ok(Flow::Block(Wait::TensorMemory { columns }));
-    };
-    cta.tensor_in_use = true;
-    let start = address & 0xffff;
-    cta.tensor.poison(start..start + columns, FRESH_COLUMNS);
-    let shared = &mut cluster.ctas[destination.cta as usize].shared;
-    shared.store(destination.offset, 4, address.into());
-    Ok(Flow::Next)
+/// All tcgen05 instructions of a kernel have the same `.cta_group` (PTX ISA §9.7.16.5).
+fn enter_group(cluster: &mut Cluster, found: u8) -> Step<()> {
+    match *cluster.cta_group.get_or_insert(found) {
+        earlier if earlier != found => Err(ClusterFault::MixedGroups { found, earlier }.into()),
+        _ => Ok(()),
+    }
 }
 
 /// The values are delivered at once: a register dependency on `tcgen05.ld` is honoured without a wait. The columns are

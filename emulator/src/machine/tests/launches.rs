@@ -76,7 +76,7 @@ fn arguments_that_do_not_fit_are_refused_before_anything_runs() {
             |l| l.dynamic_shared_bytes = 200 * 1024,
             FailureClass::OutOfResources,
         ),
-        (|l| l.cluster = [2, 1, 1], FailureClass::NotSupported),
+        (|l| l.cluster = [2, 1, 1], FailureClass::InvalidCluster),
     ];
     for (index, (change, class)) in changes.into_iter().enumerate() {
         let mut launch = ok.launch.clone();
@@ -110,10 +110,7 @@ fn directives_bind_the_launch() {
         "{kind}"
     );
     let kind = program_with(".reqnctapercluster 2", "").fail();
-    assert!(
-        matches!(kind, FailureKind::ClusterMismatch { .. }),
-        "{kind}"
-    );
+    assert!(matches!(kind, FailureKind::InvalidCluster { .. }), "{kind}");
 }
 
 #[test]

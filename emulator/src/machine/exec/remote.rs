@@ -1,0 +1,56 @@
+//! `st.async` and `red.async`.
+
+use super::multicast::deliveries;
+use crate::isa::ir::StoreAsync;
+use crate::machine::async_engine::{Footprint, Region, Work};
+use crate::machine::atomics::element_bytes;
+use crate::machine::cluster::{At, Cluster};
+use crate::machine::remote::AsyncStore;
+use crate::machine::report::Step;
+use crate::machine::store::Reduction;
+use crate::machine::warp::lanes;
+
+/// Each lane issues a store of its own.
+pub fn store_async(cluster: &mut Cluster, at: At, store: &StoreAsync, active: u32) -> Step<()> {
+    let element_bytes = element_bytes(store.ty)?;
+    let total = element_bytes * store.srcs.len() as u32;
+    for lane in lanes(active) {
+        let warp = &cluster.ctas[at.cta].warps[at.warp];
+        let elements = store.srcs.iter().map(|src| warp.value(*src, lane));
+        let elements = elements.collect();
+        let locate = |address: &crate::isa::ir::Address| {
+            let address = warp
+                .value(address.base, lane)
+                .wrapping_add_signed(address.offset);
+            cluster.shared_address(at, store.space, address)
+        };
+        let destination = locate(&store.destination)?;
+        let barrier = locate(&store.barrier)?;
+        deliveries(cluster, destination, barrier, None, None)?;
+        let shared = &mut cluster.ctas[destination.cta as usize].shared;
+        shared.check_ordinary(destination.offset, total, total)?;
+        shared.mbarrier(barrier.offset)?;
+        let bytes = destination.offset..destination.offset + total;
+        let region = Region::shared(destination.cta, bytes);
+        let footprint = write_footprint(region, store.reduction.is_some());
+        let work = Work::AsyncStore(AsyncStore {
+            destination,
+            elements,
+            element_bytes,
+            reduction: store.reduction.map(|op| Reduction { op, ty: store.ty }),
+            barrier,
+        });
+        cluster.issue(at, lane, work, footprint)?;
+    }
+    Ok(())
+}
+
+/// Writes the region, or updates it element by element.
+pub fn write_footprint(region: Region, reduces: bool) -> Footprint {
+    let mut footprint = Footprint::default();
+    match reduces {
+        true => footprint.updates.push(region),
+        false => footprint.writes.push(region),
+    }
+    footprint
+}
