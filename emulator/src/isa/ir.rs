@@ -241,8 +241,18 @@ pub enum Op {
         address: Address,
         a: Src,
         b: Option<Src>,
+        /// Bytes that the address is a multiple of; those of the whole vector in its first element.
+        alignment: u32,
         semantics: Semantics,
         scope: Scope,
+    },
+    /// `atom.exch.b128`, and `.cas` where there is a `b`; halves, low first.
+    WideAtomic {
+        space: Space,
+        dsts: [Dst; 2],
+        address: Address,
+        a: [Src; 2],
+        b: Option<[Src; 2]>,
     },
     Fence {
         kind: FenceKind,

@@ -4,8 +4,8 @@
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use thiserror::Error;
 
@@ -277,10 +277,8 @@ fn nearest(extents: impl Iterator<Item = Extent>, address: u64) -> Option<Extent
 
 /// The allocations at one point in time, for one host thread.
 ///
-/// Every access uses relaxed atomics no wider than its alignment, so kernels that race are wrong
-/// but the emulator stays sound. Accesses of different widths to the same bytes give, on the hosts
-/// this runs on, some mixture of old and new bytes, which is also what the PTX memory model
-/// promises for a race.
+/// Every access is one of whole aligned 64-bit words, by relaxed atomics: Rust defines races between
+/// atomics of one size alone. Kernels that race get wrong results, in a sound emulator.
 #[derive(Debug)]
 pub struct GlobalView {
     /// By ascending address.
@@ -345,25 +343,23 @@ impl GlobalView {
             return Ok(());
         }
         let source = self.pointer(address, into.len() as u64)?;
-        let head = source.align_offset(8).min(into.len());
+        let head = source.align_offset(WORD).min(into.len());
         let (head_bytes, rest) = into.split_at_mut(head);
-        let (words, tail) = rest.as_chunks_mut::<8>();
-        let body = words.len() * 8;
-        // SAFETY: all offsets lie in the `into.len()` bytes that `pointer` checked; `source + head`
-        // is aligned to 8.
-        unsafe {
-            for (i, byte) in head_bytes.iter_mut().enumerate() {
-                *byte = AtomicU8::from_ptr(source.add(i)).load(Ordering::Relaxed);
-            }
-            for (i, word) in words.iter_mut().enumerate() {
-                let pointer = source.add(head + 8 * i).cast();
-                *word = AtomicU64::from_ptr(pointer)
-                    .load(Ordering::Relaxed)
-                    .to_ne_bytes();
-            }
-            for (i, byte) in tail.iter_mut().enumerate() {
-                *byte = AtomicU8::from_ptr(source.add(head + body + i)).load(Ordering::Relaxed);
-            }
+        let (words, tail) = rest.as_chunks_mut::<WORD>();
+        let body = head + words.len() * WORD;
+        if !head_bytes.is_empty() {
+            let part = Part::at(source);
+            let bytes = part.load().to_le_bytes();
+            head_bytes.copy_from_slice(&bytes[part.offset..part.offset + head]);
+        }
+        for (i, word) in words.iter_mut().enumerate() {
+            // SAFETY: `pointer` checked the bytes, of which these are some; the offset is aligned to 8.
+            let at = unsafe { AtomicU64::from_ptr(source.add(head + WORD * i).cast()) };
+            *word = u64::from_le(at.load(Ordering::Relaxed)).to_le_bytes();
+        }
+        if !tail.is_empty() {
+            let bytes = Part::at(source.wrapping_add(body)).load().to_le_bytes();
+            tail.copy_from_slice(&bytes[..tail.len()]);
         }
         Ok(())
     }
@@ -374,61 +370,40 @@ impl GlobalView {
             return Ok(());
         }
         let target = self.pointer(address, from.len() as u64)?;
-        let head = target.align_offset(8).min(from.len());
+        let head = target.align_offset(WORD).min(from.len());
         let (head_bytes, rest) = from.split_at(head);
-        let (words, tail) = rest.as_chunks::<8>();
-        let body = words.len() * 8;
-        // SAFETY: all offsets lie in the `from.len()` bytes that `pointer` checked; `target + head`
-        // is aligned to 8.
-        unsafe {
-            for (i, byte) in head_bytes.iter().enumerate() {
-                AtomicU8::from_ptr(target.add(i)).store(*byte, Ordering::Relaxed);
-            }
-            for (i, word) in words.iter().enumerate() {
-                let pointer = target.add(head + 8 * i).cast();
-                AtomicU64::from_ptr(pointer).store(u64::from_ne_bytes(*word), Ordering::Relaxed);
-            }
-            for (i, byte) in tail.iter().enumerate() {
-                AtomicU8::from_ptr(target.add(head + body + i)).store(*byte, Ordering::Relaxed);
-            }
+        let (words, tail) = rest.as_chunks::<WORD>();
+        let body = head + words.len() * WORD;
+        if !head_bytes.is_empty() {
+            Part::at(target).store(head, value_of(head_bytes));
+        }
+        for (i, word) in words.iter().enumerate() {
+            // SAFETY: `pointer` checked the bytes, of which these are some; the offset is aligned to 8.
+            let at = unsafe { AtomicU64::from_ptr(target.add(head + WORD * i).cast()) };
+            at.store(u64::from_le_bytes(*word).to_le(), Ordering::Relaxed);
+        }
+        if !tail.is_empty() {
+            Part::at(target.wrapping_add(body)).store(tail.len(), value_of(tail));
         }
         Ok(())
     }
 
     /// Loads one element of `bytes` (1, 2, 4 or 8) bytes, zero-extended.
+    #[inline]
     pub fn load(&self, address: u64, bytes: u64) -> Result<u64, GlobalFault> {
-        let pointer = self.aligned_pointer(address, bytes)?;
-        // SAFETY: `aligned_pointer` checked bounds and alignment for this width.
-        Ok(unsafe {
-            match bytes {
-                1 => AtomicU8::from_ptr(pointer).load(Ordering::Relaxed).into(),
-                2 => AtomicU16::from_ptr(pointer.cast())
-                    .load(Ordering::Relaxed)
-                    .into(),
-                4 => AtomicU32::from_ptr(pointer.cast())
-                    .load(Ordering::Relaxed)
-                    .into(),
-                _ => AtomicU64::from_ptr(pointer.cast()).load(Ordering::Relaxed),
-            }
-        })
+        let part = Part::at(self.aligned_pointer(address, bytes)?);
+        Ok(part.load() >> part.shift() & mask(bytes as usize))
     }
 
     /// Stores the low `bytes` (1, 2, 4 or 8) bytes of `value`.
+    #[inline]
     pub fn store(&self, address: u64, bytes: u64, value: u64) -> Result<(), GlobalFault> {
-        let pointer = self.aligned_pointer(address, bytes)?;
-        // SAFETY: `aligned_pointer` checked bounds and alignment for this width.
-        unsafe {
-            match bytes {
-                1 => AtomicU8::from_ptr(pointer).store(value as u8, Ordering::Relaxed),
-                2 => AtomicU16::from_ptr(pointer.cast()).store(value as u16, Ordering::Relaxed),
-                4 => AtomicU32::from_ptr(pointer.cast()).store(value as u32, Ordering::Relaxed),
-                _ => AtomicU64::from_ptr(pointer.cast()).store(value, Ordering::Relaxed),
-            }
-        }
+        let part = Part::at(self.aligned_pointer(address, bytes)?);
+        part.store(bytes as usize, value);
         Ok(())
     }
 
-    /// Atomically replaces an element of `bytes` (2, 4 or 8) bytes by `update` of it; returns the
+    /// Atomically replaces an element of `bytes` (1, 2, 4 or 8) bytes by `update` of it; returns the
     /// old one.
     pub fn update(
         &self,
@@ -436,29 +411,34 @@ impl GlobalView {
         bytes: u64,
         mut update: impl FnMut(u64) -> u64,
     ) -> Result<u64, GlobalFault> {
-        let pointer = self.aligned_pointer(address, bytes)?;
-        const ORDER: Ordering = Ordering::SeqCst;
-        // SAFETY: `aligned_pointer` checked bounds and alignment for this width.
-        let old = unsafe {
-            match bytes {
-                1 => AtomicU8::from_ptr(pointer)
-                    .fetch_update(ORDER, ORDER, |old| Some(update(old.into()) as u8))
-                    .map(u64::from)
-                    .map_err(u64::from),
-                2 => AtomicU16::from_ptr(pointer.cast())
-                    .fetch_update(ORDER, ORDER, |old| Some(update(old.into()) as u16))
-                    .map(u64::from)
-                    .map_err(u64::from),
-                4 => AtomicU32::from_ptr(pointer.cast())
-                    .fetch_update(ORDER, ORDER, |old| Some(update(old.into()) as u32))
-                    .map(u64::from)
-                    .map_err(u64::from),
-                _ => AtomicU64::from_ptr(pointer.cast())
-                    .fetch_update(ORDER, ORDER, |old| Some(update(old))),
-            }
-        };
-        // `fetch_update` fails only when the closure declines, which these never do.
-        Ok(old.unwrap_or_else(|current| current))
+        let part = Part::at(self.aligned_pointer(address, bytes)?);
+        let (mask, shift) = (mask(bytes as usize), part.shift());
+        let old = part.update(Ordering::SeqCst, |word| {
+            let new = update(word >> shift & mask);
+            word & !(mask << shift) | (new & mask) << shift
+        });
+        Ok(old >> shift & mask)
+    }
+
+    /// Atomically replaces the 16 bytes at `address` by `update` of them; returns the old ones, low half first. Atomic
+    /// to other such updates only: an access to a half may come between the two.
+    pub fn update_pair(
+        &self,
+        address: u64,
+        update: impl FnOnce([u64; 2]) -> [u64; 2],
+    ) -> Result<[u64; 2], GlobalFault> {
+        static PAIRS: Mutex<()> = Mutex::new(());
+        let bytes = 16;
+        if !address.is_multiple_of(bytes) {
+            return Err(GlobalFault::Misaligned { address, bytes });
+        }
+        self.check(address, bytes)?;
+        let _one_at_a_time = PAIRS.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = [self.load(address, 8)?, self.load(address + 8, 8)?];
+        let new = update(old);
+        self.store(address, 8, new[0])?;
+        self.store(address + 8, 8, new[1])?;
+        Ok(old)
     }
 
     fn aligned_pointer(&self, address: u64, bytes: u64) -> Result<*mut u8, GlobalFault> {
@@ -467,6 +447,72 @@ impl GlobalView {
             return Err(GlobalFault::Misaligned { address, bytes });
         }
         self.pointer(address, bytes)
+    }
+}
+
+/// Bytes of what memory is accessed by.
+const WORD: usize = 8;
+
+/// The low `bytes` (1 to 8) bytes of a word.
+fn mask(bytes: usize) -> u64 {
+    u64::MAX >> (64 - 8 * bytes)
+}
+
+fn value_of(bytes: &[u8]) -> u64 {
+    let mut value = [0; WORD];
+    value[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(value)
+}
+
+/// Bytes of one word of a block.
+struct Part<'m> {
+    word: &'m AtomicU64,
+    /// Of the first byte.
+    offset: usize,
+}
+
+impl Part<'_> {
+    /// The word around a pointer into a block that lives as long as the result is used.
+    #[inline]
+    fn at<'m>(pointer: *mut u8) -> Part<'m> {
+        let offset = pointer.addr() % WORD;
+        let word = pointer.wrapping_sub(offset).cast();
+        Part {
+            // SAFETY: `pointer` was checked to lie in a block's extent. Blocks start at multiples of 8 and have guards
+            // on both sides, so that the whole word is theirs. All accesses to it are atomic.
+            word: unsafe { AtomicU64::from_ptr(word) },
+            offset,
+        }
+    }
+
+    fn shift(&self) -> usize {
+        8 * self.offset
+    }
+
+    #[inline]
+    fn load(&self) -> u64 {
+        u64::from_le(self.word.load(Ordering::Relaxed))
+    }
+
+    /// Stores the low `bytes` bytes of `value`, which fit the word; the others stay.
+    #[inline]
+    fn store(&self, bytes: usize, value: u64) {
+        if bytes == WORD {
+            self.word.store(value.to_le(), Ordering::Relaxed);
+            return;
+        }
+        let (mask, shift) = (mask(bytes), self.shift());
+        self.update(Ordering::Relaxed, |word| {
+            word & !(mask << shift) | (value & mask) << shift
+        });
+    }
+
+    fn update(&self, order: Ordering, mut update: impl FnMut(u64) -> u64) -> u64 {
+        let old = self.word.fetch_update(order, Ordering::Relaxed, |word| {
+            Some(update(u64::from_le(word)).to_le())
+        });
+        // `fetch_update` fails only when the closure declines, which it never does.
+        u64::from_le(old.unwrap_or_else(|current| current))
     }
 }
 

@@ -4,6 +4,7 @@
 //! Every program runs under several asynchrony policies, which must not change what it computes. Expected values come
 //! from formulas written here, never from the emulator's own functions.
 
+mod atomics;
 mod bulk;
 mod cluster;
 mod collectives;

@@ -1,6 +1,7 @@
 //! Loads, stores, atomics, fences and cache control (PTX ISA §9.7.9, §9.7.13).
 
-use super::super::ir::{AtomicOp, FenceKind, Op, Scope, Semantics, Space, Src, Type};
+use super::super::alu::Function;
+use super::super::ir::{Address, AtomicOp, FenceKind, Op, Scope, Semantics, Space, Src, Type};
 use super::modifiers::{Modifiers, SPACES};
 use super::operands::{bits_type, operand_count};
 use super::{Decoded, Decoder};
@@ -146,34 +147,96 @@ impl Decoder<'_> {
         let semantics = m.semantics().unwrap_or(Semantics::Relaxed);
         let scope = m.scope().unwrap_or(Scope::Gpu);
         let op = m.require_one_of(ATOMIC_OPS)?;
-        // Half-precision additions never flush subnormals; `.noftz` only says so.
-        m.flag("noftz");
+        let noftz = m.flag("noftz");
         let policy = usize::from(m.cache_hints());
+        let length = Self::vector_length(m);
         let ty = m.ir_type()?;
         let values = if op == AtomicOp::CompareAndSwap { 2 } else { 1 };
         let expected = usize::from(returns) + 1 + values + policy;
         operand_count(operands, expected, expected)?;
-        let (dst, rest) = match returns {
-            true => (self.dst(&operands[0])?, &operands[1..]),
+        check_atomic(op, ty, length, noftz)?;
+        let (destination, rest) = match returns {
+            true => (Some(&operands[0]), &operands[1..]),
             false => (None, operands),
         };
         let (address, space) = self.address_in(&rest[0], space)?;
-        let a = self.src(&rest[1], memory_operand(ty))?;
+        if ty == Type::B128 {
+            return self.wide_atomic(op, destination, address, space, &rest[1..=values]);
+        }
+        if length > 1 && !matches!(space, Space::Global | Space::Generic) {
+            return Err("vectors are updated in global memory only".into());
+        }
+        let dsts = match destination {
+            Some(destination) => self.dsts(destination)?,
+            None => vec![None; length],
+        };
+        let mut a = self.srcs(&rest[1], memory_operand(ty))?;
+        check_length(dsts.len(), length)?;
+        check_length(a.len(), length)?;
         let b = match values {
             2 => Some(self.src(&rest[2], memory_operand(ty))?),
             _ => None,
         };
-        check_atomic(op, ty)?;
-        self.emit(Op::Atomic {
+        if length > 1 && returns {
+            // One element's result may be the next one's operand.
+            for source in &mut a {
+                let slot = self.scopes.new_slot();
+                self.emit_alu(Function::Mov, Some(slot), &[*source]);
+                *source = Src::Reg(slot);
+            }
+        }
+        // Each element of a vector is updated on its own (PTX ISA §9.7.13.5).
+        let bytes = type_bits(ty) / 8;
+        for (index, (dst, a)) in dsts.into_iter().zip(a).enumerate() {
+            let step = i64::from(bytes) * index as i64;
+            self.emit(Op::Atomic {
+                space,
+                op,
+                ty,
+                dst,
+                address: Address {
+                    offset: address.offset.wrapping_add(step),
+                    ..address
+                },
+                a,
+                b,
+                alignment: if index == 0 {
+                    bytes * length as u32
+                } else {
+                    bytes
+                },
+                semantics,
+                scope,
+            });
+        }
+        Ok(())
+    }
+
+    /// `atom.exch.b128` and `atom.cas.b128`
+    fn wide_atomic(
+        &mut self,
+        op: AtomicOp,
+        destination: Option<&Operand>,
+        address: Address,
+        space: Space,
+        values: &[Operand],
+    ) -> Decoded<()> {
+        let destination = destination.ok_or("`red` does not take 128 bits")?;
+        let dsts = match destination {
+            Operand::Name(name) if name == "_" => [None; 2],
+            register => self.wide_register(register)?.map(Some),
+        };
+        let a = self.wide_register(&values[0])?.map(Src::Reg);
+        let b = match op {
+            AtomicOp::CompareAndSwap => Some(self.wide_register(&values[1])?.map(Src::Reg)),
+            _ => None,
+        };
+        self.emit(Op::WideAtomic {
             space,
-            op,
-            ty,
-            dst,
+            dsts,
             address,
             a,
             b,
-            semantics,
-            scope,
         });
         Ok(())
     }
@@ -299,30 +362,40 @@ pub(super) fn check_length(found: usize, needed: usize) -> Decoded<()> {
 }
 
 /// The combinations of PTX ISA §9.7.13.5 and §9.7.13.7.
-fn check_atomic(op: AtomicOp, ty: Type) -> Decoded<()> {
+fn check_atomic(op: AtomicOp, ty: Type, length: usize, noftz: bool) -> Decoded<()> {
     use AtomicOp as A;
-    let legal = match op {
-        A::Add => matches!(
-            ty,
-            Type::U32
-                | Type::S32
-                | Type::U64
-                | Type::F16
-                | Type::F16x2
-                | Type::Bf16
-                | Type::Bf16x2
-                | Type::F32
-                | Type::F64
-        ),
-        A::Min | A::Max => matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::S64),
-        A::And | A::Or | A::Xor => matches!(ty, Type::B32 | Type::B64),
-        A::Inc | A::Dec => ty == Type::U32,
-        A::Exchange => matches!(ty, Type::B32 | Type::B64),
-        A::CompareAndSwap => matches!(ty, Type::B16 | Type::B32 | Type::B64),
+    let half = matches!(ty, Type::F16 | Type::Bf16);
+    let packed = matches!(ty, Type::F16x2 | Type::Bf16x2);
+    let legal = match (op, length) {
+        (A::Add, 1) => {
+            matches!(
+                ty,
+                Type::U32 | Type::S32 | Type::U64 | Type::F32 | Type::F64
+            ) || half
+                || packed
+        }
+        (A::Min | A::Max, 1) => matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::S64),
+        (A::And | A::Or | A::Xor, 1) => matches!(ty, Type::B32 | Type::B64),
+        (A::Inc | A::Dec, 1) => ty == Type::U32,
+        (A::Exchange, 1) => matches!(ty, Type::B32 | Type::B64 | Type::B128),
+        (A::CompareAndSwap, 1) => {
+            matches!(ty, Type::B16 | Type::B32 | Type::B64 | Type::B128)
+        }
+        (A::Add, 2 | 4) => ty == Type::F32 || half || packed,
+        (A::Min | A::Max, 2 | 4) => half || packed,
+        (A::Add | A::Min | A::Max, 8) => half,
+        _ => false,
     };
-    if legal {
-        Ok(())
-    } else {
-        Err(format!("{op:?} on {ty:?} is not supported"))
+    if !legal {
+        let vector = match length {
+            1 => String::new(),
+            length => format!(" in vectors of {length}"),
+        };
+        return Err(format!("{op:?} on {ty:?}{vector} is not supported"));
+    }
+    match noftz == (half || packed) {
+        true => Ok(()),
+        false if noftz => Err(format!("{op:?} on {ty:?} takes no `.noftz`")),
+        false => Err(format!("{op:?} on {ty:?} needs `.noftz`")),
     }
 }

@@ -251,6 +251,7 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         address,
         a,
         b,
+        alignment,
         ..
     } = op
     else {
@@ -263,7 +264,7 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         let second = warp.value(b.unwrap_or(Src::Imm(0)), lane);
         let old = match place(cluster, at, *space, effective(warp, address, lane))? {
             Place::Global(address) => {
-                aligned("global", address, bytes)?;
+                aligned("global", address, *alignment)?;
                 cluster.check_global(address, bytes, Access::Atomic)?;
                 cluster.global.update(address, bytes.into(), |old| {
                     atomics::combine_global(*op, *ty, old, operand, second)
@@ -284,6 +285,57 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
             }
         };
         cluster.ctas[at.cta].warps[at.warp].set(*dst, lane, old);
+    }
+    Ok(())
+}
+
+/// `atom.exch.b128` and `atom.cas.b128`
+pub fn wide_atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
+    let Op::WideAtomic {
+        space,
+        dsts,
+        address,
+        a,
+        b,
+    } = op
+    else {
+        return Ok(());
+    };
+    const BYTES: u32 = 16;
+    for lane in lanes(active) {
+        let warp = &cluster.ctas[at.cta].warps[at.warp];
+        let a = a.map(|half| warp.value(half, lane));
+        let b = b.map(|halves| halves.map(|half| warp.value(half, lane)));
+        let update = |old| match b {
+            None => a,
+            Some(b) if old == a => b,
+            Some(_) => old,
+        };
+        let old = match place(cluster, at, *space, effective(warp, address, lane))? {
+            Place::Global(address) => {
+                cluster.check_global(address, BYTES, Access::Atomic)?;
+                cluster.global.update_pair(address, update)?
+            }
+            Place::Shared(address) => {
+                cluster.check_shared(address, BYTES, BYTES, true)?;
+                let shared = &mut cluster.ctas[address.cta as usize].shared;
+                let halves = [address.offset, address.offset + 8];
+                let old = halves.map(|offset| shared.load(offset, 8));
+                for (offset, half) in halves.into_iter().zip(update(old)) {
+                    shared.store(offset, 8, half);
+                }
+                old
+            }
+            Place::Local(_) | Place::Param(_) => {
+                return Err(FailureKind::IllegalOperand(
+                    "an atomic operation on local or parameter memory".to_owned(),
+                ));
+            }
+        };
+        let warp = &mut cluster.ctas[at.cta].warps[at.warp];
+        for (dst, half) in dsts.iter().zip(old) {
+            warp.set(*dst, lane, half);
+        }
     }
     Ok(())
 }

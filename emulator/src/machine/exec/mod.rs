@@ -56,6 +56,7 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
         Op::Nop => {}
         Op::Load { .. } => memory::load(cluster, at, &inst.op, active)?,
         Op::Store { .. } => memory::store(cluster, at, &inst.op, active)?,
+        Op::WideAtomic { .. } => memory::wide_atomic(cluster, at, &inst.op, active)?,
         Op::Atomic { .. } => memory::atomic(cluster, at, &inst.op, active)?,
 
         Op::Pack {
