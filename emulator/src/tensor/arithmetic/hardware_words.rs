@@ -221,8 +221,11 @@ fn scaled_words_are_reproduced() {
     }
 }
 
+/// Elements of A and B, their scales, and the word.
+type Mxfp4Case = (&'static str, &'static str, [u8; 4], [u8; 4], u32);
+
 /// A scale of 32 elements stands twice.
-const MXFP4: [(&str, &str, [u8; 4], [u8; 4], u32); 3] = [
+const MXFP4: [Mxfp4Case; 3] = [
     (
         "daa405c72fc067c15de9a496b9290331a47bbf60ed067d26f01592019c6a066e",
         "a5d390870dfb425b2a0a5a862691502b4487fbdf7f266b452c93185af1ec60b1",
