@@ -1,8 +1,9 @@
 //! The CUDA driver API over the emulator.
 //!
-//! [`lookup`] gives C functions by the names of NVIDIA's `libcuda`: all that the crate `cust` 0.3.2
-//! calls, and `cuTensorMapEncodeTiled`, `cuLaunchKernelEx`, `cuFuncSetAttribute` and
-//! `cuGetProcAddress`. There is one device, a B200.
+//! [`lookup`] gives C functions by the names of NVIDIA's `libcuda`: every name of the API has one, and
+//! those without a counterpart here answer `CUDA_ERROR_NOT_SUPPORTED`. The crates `cust` and
+//! `cudarc` work. There is one device, a B200. The package `ptx-emulator-cuda` makes a shared library
+//! of it.
 //!
 //! # What differs from a device
 //! - Work runs when it is submitted, inside the call: a stream is always idle, and events tell the
@@ -15,8 +16,8 @@
 //!   [`take_last_report`] returns it.
 //! - Device addresses are host addresses. Copies and fills are checked against the allocation table
 //!   (`CUDA_ERROR_INVALID_VALUE`); fresh memory holds a pattern, not zeros.
-//! - Textures, surfaces, arrays, graphs, external memory, IPC and the linker answer
-//!   `CUDA_ERROR_NOT_SUPPORTED`.
+//! - Textures, surfaces, arrays, graphs, memory pools, virtual memory, external memory, IPC,
+//!   cooperative launches and the linker answer `CUDA_ERROR_NOT_SUPPORTED`.
 //!
 //! A bad handle gets `CUDA_ERROR_INVALID_HANDLE` or `CUDA_ERROR_INVALID_CONTEXT`, a null pointer
 //! `CUDA_ERROR_INVALID_VALUE`; all functions may be called from any thread.
