@@ -68,15 +68,11 @@ const SUPPORTED: &str = include_str!("supported.ptx");
 const REFUSED: &[(&str, &str)] = &[
     (
         "wgmma.fence.sync.aligned;",
-        "instruction `wgmma` is not supported",
+        "`wgmma` needs `.target sm_90a`",
     ),
     (
         "vadd.s32.s32.s32 a, b, c;",
         "instruction `vadd` is not supported",
-    ),
-    (
-        "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {a}, [b];",
-        "instruction `ldmatrix` is not supported",
     ),
     (
         "clusterlaunchcontrol.try_cancel.async.shared::cta.mbarrier::complete_tx::bytes.b128 [a], [b];",
