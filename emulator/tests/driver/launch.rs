@@ -253,6 +253,7 @@ fn launch_attributes_are_checked() {
     const CLUSTER_DIMENSION: u32 = 4;
     const COOPERATIVE: u32 = 2;
     const NON_PORTABLE_CLUSTER_SIZE_ALLOWED: i32 = 14;
+    const REQUIRED_CLUSTER_WIDTH: i32 = 11;
     const PROGRAMMATIC_STREAM_SERIALIZATION: u32 = 6;
     let _context = Context::new();
     let (_, f) = kernel(".param .u64 out", "", NUMBER_THREADS);
@@ -290,6 +291,18 @@ fn launch_attributes_are_checked() {
     assert_eq!(run(CLUSTER_DIMENSION, 16, 16), SUCCESS);
     let too_many = run(CLUSTER_DIMENSION, 17, 17);
     assert_eq!(too_many, Status::INVALID_CLUSTER_SIZE.0);
+    // A shape that the function requires holds for launches that ask for none; all extents have to be there.
+    let require = |axis: i32, extent| cuFuncSetAttribute(f, REQUIRED_CLUSTER_WIDTH + axis, extent);
+    assert_eq!(require(0, -1), Status::INVALID_VALUE.0);
+    assert_eq!(require(0, 2), SUCCESS);
+    let mut plain = |grid| run(PROGRAMMATIC_STREAM_SERIALIZATION, grid, 1);
+    assert_eq!(plain(4), Status::INVALID_CLUSTER_SIZE.0);
+    assert_eq!((require(1, 1), require(2, 1)), (SUCCESS, SUCCESS));
+    assert_eq!(plain(4), SUCCESS);
+    assert_eq!(plain(3), Status::INVALID_CLUSTER_SIZE.0);
+    let other = run(CLUSTER_DIMENSION, 4, 4);
+    assert_eq!(other, Status::INVALID_CLUSTER_SIZE.0);
+    assert_eq!([0, 1, 2].map(|axis| require(axis, 0)), [SUCCESS; 3]);
     assert_eq!(run(CLUSTER_DIMENSION, 3, 1), SUCCESS);
     assert_eq!(run(PROGRAMMATIC_STREAM_SERIALIZATION, 7, 1), SUCCESS);
     assert_eq!(cuCtxSynchronize(), SUCCESS);

@@ -312,6 +312,79 @@ fn a_pair_multiplies_256_rows() {
     }
 }
 
+/// An element of A or B of [`small_products`], as f16 bits: 0 to 7.
+fn small(seed: u32, row: u32, k: u32) -> (u16, u32) {
+    let value = (seed + 5 * row + 3 * k + row * k / 4) % 8;
+    let bits = [0, 0x3C00, 0x4000, 0x4200, 0x4400, 0x4500, 0x4600, 0x4700];
+    (bits[value as usize], value)
+}
+
+/// D of `.kind::f16` with M = `m`, as 128 lanes × `columns` of each CTA.
+fn small_product(m: u32, n: u32, columns: u32) -> Vec<u32> {
+    let mut images = Vec::new();
+    for cta in 0..2 {
+        let mut image = noise(IMAGE as usize);
+        for (at, rows, seed) in [(0, m / 2, 1), (B_AT - A_AT, n / 2, 2)] {
+            for (row, k) in (0..rows).flat_map(|row| (0..16).map(move |k| (row, k))) {
+                let (bits, _) = small(seed, cta * rows + row, k);
+                let index = 32 * row + 2 * k;
+                let to = (at + (index ^ (index >> 7 & 1) << 4)) as usize;
+                image[to..to + 2].copy_from_slice(&bits.to_le_bytes());
+            }
+        }
+        images.extend(image);
+    }
+    // f16 operands, f32 accumulators.
+    let instruction = 1 << 4 | n / 8 << 17 | m / 16 << 24;
+    let matrix = |at: u32| u64::from((SMEM + at) / 16) | (256 / 16) << 32 | 1 << 46 | 6 << 61;
+    let body = [
+        RANKS,
+        BARRIERS,
+        &format!("mad.wide.u32 %rd1, %r6, {IMAGE}, %rd1;\n{}", load_input(A_AT, IMAGE as usize)),
+        &allocate(512),
+        MEET,
+        &format!(
+            "mov.u64 %rd20, {};\nmov.u64 %rd21, {};\nmov.u32 %r21, {instruction};\nsetp.ne.u32 %p5, 0, 0;\n\
+             @%p2 tcgen05.mma.cta_group::2.kind::f16 [%r4], %rd20, %rd21, %r21, %p5;\n\
+             mov.u16 %rs0, 3;\nadd.u32 %r24, %r1, 8;\n\
+             @%p2 tcgen05.commit.cta_group::2.mbarrier::arrive::one.shared::cluster.multicast::cluster.b64 \
+             [%r24], %rs0;\n",
+            matrix(A_AT),
+            matrix(B_AT)
+        ),
+        &wait(8, 0),
+        "tcgen05.fence::after_thread_sync;\n",
+        &format!("mad.wide.u32 %rd0, %r6, {}, %rd0;\n", 128 * columns * 4),
+        &dump_tensor(columns),
+        &free(512),
+    ]
+    .concat();
+    Program::with_input(&body, &images)
+        .cluster(2)
+        .threads(128)
+        .run()
+}
+
+/// Layouts A and B: with M = 128 the second half of the columns is in lanes 64 to 127.
+#[test]
+fn accumulators_of_a_pair_follow_their_layout() {
+    for (m, n) in [(256, 64), (128, 64), (128, 256)] {
+        let columns = if m == 256 { n } else { n / 2 };
+        let out = small_product(m, n, columns);
+        for row in 0..m {
+            for column in 0..n {
+                let (cta, lane) = (row / (m / 2), row % (m / 2) + column / columns * 64);
+                let at = (cta * 128 + lane) * columns + column % columns;
+                let sum: u32 = (0..16)
+                    .map(|k| small(1, row, k).1 * small(2, column, k).1)
+                    .sum();
+                let found = f32::from_bits(out[at as usize]);
+                assert_eq!(found, sum as f32, "M = {m}, N = {n}, D[{row}, {column}]");
+            }
+        }
+    }
+}
+
 /// Until the commit, what the MMA reads and writes in the other CTA is in use as well.
 #[test]
 fn operands_in_both_ctas_stay_until_the_commit() {
