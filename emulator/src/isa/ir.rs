@@ -314,6 +314,7 @@ pub enum Op {
     TmaStore(TmaStore),
     /// Changes of tensor maps in memory.
     TensorMap(TensorMapOp),
+    LaunchControl(LaunchControlOp),
     /// `cp.async.bulk`, one-dimensional.
     BulkCopy(BulkCopy),
     /// `st.async`, `red.async`
@@ -554,6 +555,26 @@ pub enum TensorMapOp {
     Acquire {
         /// Generic address of the map.
         map: Address,
+    },
+}
+
+/// PTX ISA §9.7.13.17. Responses are 128-bit registers, low half first.
+#[derive(Clone, Debug)]
+pub enum LaunchControlOp {
+    TryCancel {
+        response: Address,
+        barrier: Address,
+        space: Space,
+        /// `.multicast::cluster::all`
+        multicast: bool,
+    },
+    IsCanceled {
+        dst: Dst,
+        response: [Src; 2],
+    },
+    FirstCta {
+        dsts: [Dst; 3],
+        response: [Src; 2],
     },
 }
 

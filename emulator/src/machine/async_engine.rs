@@ -176,6 +176,11 @@ pub enum Work {
     CopiesArrive {
         barrier: SharedAddress,
     },
+    /// `clusterlaunchcontrol.try_cancel`: the response goes to this offset in the CTA of each barrier.
+    TryCancel {
+        response: u32,
+        barriers: Vec<SharedAddress>,
+    },
     /// The two steps of a store or reduction from shared to global memory.
     StoreRead(StoreRead),
     StoreWrite(StoreWrite),
@@ -206,6 +211,7 @@ impl Work {
             Self::BulkLoad { .. } => "bulk load",
             Self::SmallCopies(_) => "cp.async",
             Self::CopiesArrive { .. } => "cp.async.mbarrier.arrive",
+            Self::TryCancel { .. } => "clusterlaunchcontrol.try_cancel",
             Self::StoreRead(store) => store.name,
             Self::StoreWrite(store) => store.name,
             Self::Chunk(chunk) => chunk.name,
@@ -230,7 +236,7 @@ impl Work {
             Self::Chunk(chunk) => slice::from_ref(&chunk.barrier),
             Self::SharedCopy(copy) => slice::from_ref(&copy.barrier),
             Self::AsyncStore(store) => slice::from_ref(&store.barrier),
-            Self::Commit { barriers } => barriers,
+            Self::Commit { barriers } | Self::TryCancel { barriers, .. } => barriers,
             _ => &[],
         }
     }
@@ -244,7 +250,8 @@ impl Work {
             | Self::AsyncStore(_)
             | Self::StoreRead(_)
             | Self::SmallCopies(_)
-            | Self::CopiesArrive { .. } => Queue::Unordered,
+            | Self::CopiesArrive { .. }
+            | Self::TryCancel { .. } => Queue::Unordered,
             Self::StoreWrite(_) => Queue::Writes,
             Self::TensorCopy { .. } | Self::Mma(_) | Self::Commit { .. } => Queue::TensorPipe,
             Self::WarpgroupMma(_) => Queue::Warpgroup,

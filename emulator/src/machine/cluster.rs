@@ -11,6 +11,7 @@ use super::barrier::{NamedBarriers, Reduction};
 use super::cluster_barrier;
 use super::cluster_fault::ClusterFault;
 use super::global::GlobalView;
+use super::launch_control::{self, PendingClusters, RESPONSE_BYTES};
 use super::livelock::{Spinning, Watch};
 use super::mbarrier::{MBARRIER_BYTES, Mbarrier, Progress};
 use super::pair;
@@ -41,6 +42,8 @@ pub struct Context<'l> {
     pub shared_bytes: u32,
     /// Set when a CTA failed: all others stop.
     pub stop: AtomicBool,
+    /// Clusters that have not started.
+    pub pending: PendingClusters,
     pub spinning: Spinning,
 }
 
@@ -54,6 +57,8 @@ pub struct Cta {
     pub tensor: TensorMemory,
     /// Whether the CTA allocated tensor memory, so that the next one needs a fresh one.
     pub tensor_in_use: bool,
+    /// It knows that no cluster was left to cancel.
+    pub saw_last_cluster: bool,
     pub pair: pair::PairState,
 }
 
@@ -132,7 +137,6 @@ impl<'l> Cluster<'l> {
     /// Makes it the cluster with this index in the grid, about to start.
     pub fn reset(&mut self, index: u64) {
         let Launch {
-            grid,
             block,
             cluster,
             options,
@@ -140,12 +144,7 @@ impl<'l> Cluster<'l> {
         } = self.context.launch;
         let kernel = self.context.kernel;
         let threads: u32 = block.iter().product();
-        let clusters = [0, 1, 2].map(|d| u64::from(grid[d] / cluster[d].max(1)).max(1));
-        let first = [
-            index % clusters[0],
-            index / clusters[0] % clusters[1],
-            index / clusters[0] / clusters[1],
-        ];
+        let first = self.context.launch.first_cta(index);
         for (rank, cta) in self.ctas.iter_mut().enumerate() {
             let rank = rank as u32;
             let within = [
@@ -153,7 +152,8 @@ impl<'l> Cluster<'l> {
                 rank / cluster[0] % cluster[1],
                 rank / cluster[0] / cluster[1],
             ];
-            cta.id = [0, 1, 2].map(|d| first[d] as u32 * cluster[d] + within[d]);
+            cta.id = [0, 1, 2].map(|d| first[d] + within[d]);
+            cta.saw_last_cluster = false;
             cta.shared.reset(
                 self.context.properties.reserved_shared_bytes,
                 self.context.shared_bytes,
@@ -460,6 +460,20 @@ impl<'l> Cluster<'l> {
                 }
                 self.ctas[issuer.cta as usize].warps[issuer.warp as usize]
                     .retry(|wait| matches!(wait, Wait::CopyGroup { .. }));
+                Ok(())
+            }
+            Work::TryCancel { response, barriers } => {
+                let Context {
+                    pending, launch, ..
+                } = self.context;
+                let canceled = pending.take().map(|index| launch.first_cta(index));
+                let [low, high] = launch_control::response(canceled);
+                for barrier in barriers {
+                    let shared = &mut self.ctas[barrier.cta as usize].shared;
+                    shared.store(response, 8, low);
+                    shared.store(response + 8, 8, high);
+                    self.complete_tx(barrier, RESPONSE_BYTES)?;
+                }
                 Ok(())
             }
             Work::CopiesArrive { barrier } => {

@@ -1,13 +1,14 @@
 //! Launches: checks against the device's limits, then clusters of CTAs spread over host threads.
 
 use std::num::NonZero;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::cluster::{Cluster, Context};
 use super::cluster_fault::ClusterMisfit;
 use super::global::GlobalView;
+use super::launch_control::PendingClusters;
 use super::livelock::Spinning;
 use super::report::{FailureKind, Step, failure};
 use super::{Device, Launch, LaunchFailure, LaunchReport, Schedule};
@@ -54,19 +55,18 @@ impl Device {
             properties: &self.properties,
             shared_bytes,
             stop: AtomicBool::new(false),
+            pending: PendingClusters::new(clusters),
             spinning: Spinning::new(threads),
         };
-        let next = AtomicU64::new(0);
         let outcome = Mutex::new((LaunchReport::default(), None));
         let view = self.memory.view();
         let worker = |view: GlobalView| {
             let mut cluster = Cluster::new(&context, view);
             let mut failed = None;
             while !context.stop.load(Ordering::Relaxed) {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= clusters {
+                let Some(index) = context.pending.take() else {
                     break;
-                }
+                };
                 cluster.reset(index);
                 if let Err(error) = cluster.run() {
                     context.stop.store(true, Ordering::Relaxed);

@@ -12,6 +12,7 @@ mod explore;
 pub mod global;
 mod grid;
 mod header;
+mod launch_control;
 mod livelock;
 mod load;
 mod mbarrier;
@@ -114,6 +115,20 @@ pub struct Launch {
     /// The parameter buffer, laid out as [`Kernel::params`] says.
     pub params: Vec<u8>,
     pub options: LaunchOptions,
+}
+
+impl Launch {
+    /// The first CTA of a cluster, by the cluster's index in the grid.
+    fn first_cta(&self, index: u64) -> [u32; 3] {
+        let Self { grid, cluster, .. } = self;
+        let clusters = [0, 1, 2].map(|d| u64::from(grid[d] / cluster[d].max(1)).max(1));
+        let position = [
+            index % clusters[0],
+            index / clusters[0] % clusters[1],
+            index / clusters[0] / clusters[1],
+        ];
+        [0, 1, 2].map(|d| position[d] as u32 * cluster[d])
+    }
 }
 
 /// How a launch is scheduled.

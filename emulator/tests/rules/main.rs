@@ -10,6 +10,7 @@ mod cluster;
 mod collectives;
 mod cp_async;
 mod fragments;
+mod launch_control;
 mod matrix_load;
 mod mbarrier;
 mod mma;

@@ -96,6 +96,11 @@ impl Program {
     }
 
     /// One cluster of so many CTAs.
+    pub fn grid(mut self, ctas: [u32; 3]) -> Program {
+        self.launch.grid = ctas;
+        self
+    }
+
     pub fn cluster(mut self, ctas: u32) -> Program {
         self.launch.grid = [ctas, 1, 1];
         self.launch.cluster = [ctas, 1, 1];

@@ -12,6 +12,7 @@ mod conversion;
 mod copies;
 mod elementary;
 mod functions;
+mod launch_control;
 mod matrix;
 mod mbarrier;
 mod memory;
@@ -220,6 +221,7 @@ impl<'a> Decoder<'a> {
             "bar" | "barrier" => self.barrier(&instruction.opcode, m, operands)?,
             "mbarrier" => self.mbarrier(m, operands)?,
             "cp" => self.copy(m, operands)?,
+            "clusterlaunchcontrol" => self.launch_control(m, operands)?,
             "tensormap" => self.tensor_map(m, operands)?,
             "tcgen05" => self.tcgen05(m, operands)?,
             "ldmatrix" | "stmatrix" | "movmatrix" | "mma" | "wgmma" => {

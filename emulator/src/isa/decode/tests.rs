@@ -75,10 +75,6 @@ const REFUSED: &[(&str, &str)] = &[
         "instruction `vadd` is not supported",
     ),
     (
-        "clusterlaunchcontrol.try_cancel.async.shared::cta.mbarrier::complete_tx::bytes.b128 [a], [b];",
-        "instruction `clusterlaunchcontrol` is not supported",
-    ),
-    (
         "tcgen05.shift.cta_group::1.down [a];",
         "`tcgen05.shift` is not supported",
     ),

@@ -147,7 +147,7 @@ pub fn check_window(
 }
 
 /// The barrier that a copy reports to has to be live when the copy is issued, not only when it completes.
-fn check_barrier(cluster: &mut Cluster, barrier: SharedAddress) -> Step<()> {
+pub fn check_barrier(cluster: &mut Cluster, barrier: SharedAddress) -> Step<()> {
     let shared = &mut cluster.ctas[barrier.cta as usize].shared;
     shared.mbarrier(barrier.offset).map(|_| ())
 }

@@ -3,6 +3,7 @@
 mod barriers;
 mod collective;
 mod copies;
+mod launch_control;
 mod matrix;
 mod memory;
 mod multicast;
@@ -128,6 +129,7 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
         Op::Mbarrier(op) => return barriers::mbarrier(cluster, at, op, active),
 
         Op::TmaLoad(load) => copies::tma_load(cluster, at, load, active)?,
+        Op::LaunchControl(op) => launch_control::execute(cluster, at, op, active)?,
         Op::TensorMap(op) => return tensor_map::execute(cluster, at, op, active),
         Op::BulkCopy(copy) => copies::bulk(cluster, at, copy, active)?,
         Op::StoreAsync(store) => remote::store_async(cluster, at, store, active)?,

@@ -1,0 +1,47 @@
+//! Cluster launch control: clusters of the grid that have not started yet, and requests that take one over (PTX ISA
+//! §9.7.13.17).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes of the response to `clusterlaunchcontrol.try_cancel`.
+pub const RESPONSE_BYTES: u32 = 16;
+
+/// Set in the high half of a response: a cluster was cancelled.
+const CANCELED: u64 = 1 << 63;
+
+/// Hands out the clusters of a grid, in order: to run, or to those who cancel them.
+#[derive(Debug)]
+pub struct PendingClusters {
+    next: AtomicU64,
+    count: u64,
+}
+
+impl PendingClusters {
+    pub fn new(count: u64) -> Self {
+        Self {
+            next: AtomicU64::new(0),
+            count,
+        }
+    }
+
+    /// The index of a cluster that nobody else gets.
+    pub fn take(&self) -> Option<u64> {
+        let next = |next: u64| (next < self.count).then_some(next + 1);
+        self.next
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .ok()
+    }
+}
+
+/// The opaque response, low half first: the first CTA of the cancelled cluster, or none.
+pub fn response(first_cta: Option<[u32; 3]>) -> [u64; 2] {
+    match first_cta {
+        Some([x, y, z]) => [u64::from(x) | u64::from(y) << 32, u64::from(z) | CANCELED],
+        None => [0, 0],
+    }
+}
+
+/// What a response says.
+pub fn first_cta([low, high]: [u64; 2]) -> Option<[u32; 3]> {
+    (high & CANCELED != 0).then_some([low as u32, (low >> 32) as u32, high as u32])
+}
