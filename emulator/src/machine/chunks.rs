@@ -84,7 +84,8 @@ impl Cluster<'_> {
                 coordinates,
                 destination,
                 barrier,
-            } => {
+                // With gaps a piece credits fewer bytes than it writes: it lands whole.
+            } if !map.data_type().is_gapped() => {
                 // Tiles are laid out by absolute address.
                 let window = self.ctas[destination.cta as usize].shared.window();
                 let mut window = window.to_vec();

@@ -12,6 +12,10 @@ pub fn check_store(
     source: u32,
     available: usize,
 ) -> Result<(), TmaFault> {
+    let data_type = map.data_type();
+    if data_type.is_gapped() {
+        return Err(TmaFault::GappedType { data_type });
+    }
     check(map, coordinates, source, available)
 }
 

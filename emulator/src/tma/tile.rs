@@ -13,6 +13,12 @@ pub const TILE_ALIGNMENT: u32 = 128;
 /// Elements of one copy unit of the 4-bit types.
 const SUB_BYTE_UNIT: i32 = 16;
 
+/// What the first coordinate of the types with gaps is a multiple of (PTX ISA §9.7.9.27.1.1).
+const GAPPED_COORDINATE: i32 = 128;
+
+/// What a load leaves in a gap: undefined, so what no element has by chance.
+const GAP: u8 = 0xFF;
+
 /// The largest inner box extent: 256 elements of 8 bytes.
 const MAX_ROW_BYTES: usize = 2048;
 
@@ -56,15 +62,21 @@ pub enum TmaFault {
         row_bytes: u32,
         span: u32,
     },
-    #[error(
-        "copies of {data_type:?} are not emulated: the content of the gaps that they leave in shared memory is undefined"
-    )]
+    #[error("stores of {data_type:?} are not emulated: only loads of this type are documented")]
     GappedType { data_type: DataType },
     #[error(
         "coordinate {coordinate} in dimension 0 of a packed 4-bit tensor: copies that do not start at a multiple of 16 \
          elements are not emulated"
     )]
     SubByteCoordinate { coordinate: i32 },
+    #[error(
+        "coordinate {coordinate} in dimension 0 of a tensor of {data_type:?}: it must be a multiple \
+         of {GAPPED_COORDINATE}"
+    )]
+    GappedCoordinate {
+        data_type: DataType,
+        coordinate: i32,
+    },
     #[error(transparent)]
     Global(#[from] GlobalReadError),
 }
@@ -75,7 +87,7 @@ pub fn footprint(map: &TensorMap, destination: u32) -> Range<u32> {
 }
 
 /// Copies the box at `coordinates` (innermost first) to shared memory and returns the bytes that the load credits to its
-/// barrier: the whole tile, elements outside the tensor included.
+/// barrier: the whole tile, elements outside the tensor included, but no gaps.
 ///
 /// `destination` is an offset in the CTA's shared window, `shared` that window from offset 0. Element `i` of dimension
 /// `d` comes from coordinate `coordinates[d] + i * element_stride[d]`; outside the tensor the map's fill value is
@@ -89,15 +101,28 @@ pub fn load_tile(
     shared: &mut [u8],
 ) -> Result<u32, TmaFault> {
     check(map, coordinates, destination, shared.len())?;
-    let mut row = [0; MAX_ROW_BYTES];
-    let row = &mut row[..map.row_bytes() as usize];
+    let (mut packed, mut spread) = ([0; MAX_ROW_BYTES], [GAP; MAX_ROW_BYTES]);
+    let packed = &mut packed[..map.packed_row_bytes() as usize];
     let columns = in_bounds_bytes(map, coordinates[0]);
     for (index, address) in rows(map, coordinates).enumerate() {
-        fetch_row(map, address, columns.clone(), global, row)?;
-        let at = destination + (index * row.len()) as u32;
+        fetch_row(map, address, columns.clone(), global, packed)?;
+        let at = destination + index as u32 * map.row_bytes();
+        let row = match map.data_type().is_gapped() {
+            true => spread_row(packed, &mut spread[..map.row_bytes() as usize]),
+            false => &*packed,
+        };
         place_row(map.swizzle(), at, row, shared);
     }
-    Ok(map.tile_bytes())
+    Ok(map.credited_bytes())
+}
+
+/// Puts 16 elements at the start of each 16 bytes of `row`.
+fn spread_row<'a>(packed: &[u8], row: &'a mut [u8]) -> &'a [u8] {
+    let unit = packed.len() * CHUNK / row.len();
+    for (chunk, elements) in row.chunks_exact_mut(CHUNK).zip(packed.chunks_exact(unit)) {
+        chunk[..unit].copy_from_slice(elements);
+    }
+    row
 }
 
 /// What every tensor copy has to satisfy, whichever way it goes. `at` is the tile's offset in shared memory.
@@ -136,8 +161,11 @@ pub(super) fn check(
         });
     }
     match map.data_type() {
-        data_type @ (DataType::U4x16Align16 | DataType::U6x16Align16) => {
-            Err(TmaFault::GappedType { data_type })
+        data_type if data_type.is_gapped() && coordinates[0] % GAPPED_COORDINATE != 0 => {
+            Err(TmaFault::GappedCoordinate {
+                data_type,
+                coordinate: coordinates[0],
+            })
         }
         DataType::U4x16Align8 if coordinates[0] % SUB_BYTE_UNIT != 0 => {
             Err(TmaFault::SubByteCoordinate {
@@ -150,8 +178,8 @@ pub(super) fn check(
 
 /// The bytes of a row of the tile that lie inside the tensor in dimension 0.
 pub(super) fn in_bounds_bytes(map: &TensorMap, coordinate: i32) -> Range<usize> {
-    let bits = i64::from(map.data_type().shared_bits());
-    let row_bytes = i64::from(map.row_bytes());
+    let bits = i64::from(map.data_type().global_bits());
+    let row_bytes = i64::from(map.packed_row_bytes());
     let start = i64::from(coordinate) * bits / 8;
     let extent = map.global_dims()[0] as i64 * bits / 8;
     let first = (-start).clamp(0, row_bytes);
@@ -172,7 +200,7 @@ pub(super) fn rows<'a>(
 
 /// Global address of element `coordinates[0]` of the row at tile indices `outer` (dimensions 1 to 4).
 fn row_address(map: &TensorMap, coordinates: &[i32], outer: [u32; MAX_RANK - 1]) -> Option<u64> {
-    let bits = i64::from(map.data_type().shared_bits());
+    let bits = i64::from(map.data_type().global_bits());
     let start = i64::from(coordinates[0]) * bits / 8;
     let mut address = map.global_address().wrapping_add_signed(start);
     for d in 1..map.rank() {

@@ -207,8 +207,18 @@ impl TensorMap {
         self.box_dims[0] * self.data_type.shared_bits() / 8
     }
 
-    /// Bytes of the whole tile in shared memory: what a load credits to its barrier. Saturates; no shared memory is as
-    /// large.
+    /// Bytes of one row of the tile in global memory: without gaps.
+    pub fn packed_row_bytes(&self) -> u32 {
+        self.box_dims[0] * self.data_type.global_bits() / 8
+    }
+
+    /// What a load credits to its barrier: the whole tile, elements outside of the tensor included, but no gaps.
+    /// CUTLASS (`TmaTransactionBytes`) and Triton count the bits of the elements alone.
+    pub fn credited_bytes(&self) -> u32 {
+        self.tile_bytes() / self.row_bytes() * self.packed_row_bytes()
+    }
+
+    /// Bytes of the whole tile in shared memory. Saturates; no shared memory is as large.
     pub fn tile_bytes(&self) -> u32 {
         self.tile_dims()[1..]
             .iter()

@@ -79,7 +79,17 @@ impl DataType {
         }
     }
 
-    pub(super) fn is_gapped(self) -> bool {
+    /// Bits of one element in global memory.
+    pub fn global_bits(self) -> u32 {
+        match self {
+            DataType::U4x16Align16 => 4,
+            DataType::U6x16Align16 => 6,
+            other => other.shared_bits(),
+        }
+    }
+
+    /// Whether 16 elements leave a gap at the end of their 16 bytes of shared memory.
+    pub fn is_gapped(self) -> bool {
         matches!(self, DataType::U4x16Align16 | DataType::U6x16Align16)
     }
 
