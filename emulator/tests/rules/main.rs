@@ -8,6 +8,7 @@ mod atomics;
 mod bulk;
 mod cluster;
 mod collectives;
+mod conversions;
 mod cp_async;
 mod fragments;
 mod launch_control;

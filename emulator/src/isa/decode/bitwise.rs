@@ -88,12 +88,12 @@ impl Decoder<'_> {
         operand_count(o, count, count)?;
         let mut sources = [NONE; 4];
         for (source, operand) in sources.iter_mut().zip(&o[1..4]) {
-            *source = self.src(operand, B32)?;
+            *source = self.word(operand)?;
         }
         let table = constant_u32(&o[4])?;
         let table =
             u8::try_from(table).map_err(|_| format!("found table {table}, needs 0 to 255"))?;
-        let (dst, dst2) = self.dst_pair(&o[0])?;
+        let (dst, dst2) = self.word_dst_pair(&o[0])?;
         let op = match combine {
             Some(combine) => {
                 let (predicate, negated) = self.predicate(&o[5])?;

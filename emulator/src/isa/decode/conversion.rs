@@ -78,6 +78,10 @@ impl Decoder<'_> {
         match (from, to) {
             (Kind::Float(Format::F32), Kind::Packed(to)) => {
                 let [dst, a, b] = exactly(operands)?;
+                self.check_conversion_width(dst, Kind::Packed(to))?;
+                for source in [a, b] {
+                    self.check_conversion_width(source, from)?;
+                }
                 let dst = self.dst(dst)?;
                 let ty = ValueType::Float {
                     format: Format::F32,
@@ -95,6 +99,8 @@ impl Decoder<'_> {
             }
             _ => {
                 let [dst, a] = exactly(operands)?;
+                self.check_conversion_width(dst, to)?;
+                self.check_conversion_width(a, from)?;
                 let register = self.destination(dst)?;
                 let register_bits = register.map_or(0, |register| register.bits);
                 let conversion = one_source(from, to, rounding, options, register_bits)?;
@@ -106,6 +112,19 @@ impl Decoder<'_> {
                 );
                 Ok(())
             }
+        }
+    }
+
+    /// Registers may be wider than the type, except for TF32 and pairs of 8-bit and narrower elements (as ptxas 13.0 has
+    /// it).
+    fn check_conversion_width(&mut self, operand: &Operand, kind: Kind) -> Decoded<()> {
+        match kind {
+            Kind::Int(ty) => self.check_least_width(operand, ty.bits()),
+            Kind::Float(Format::Tf32) => self.check_width(operand, 32),
+            Kind::Float(format) => self.check_least_width(operand, format.bits()),
+            Kind::Packed(Format::F16 | Format::Bf16) => self.check_least_width(operand, 32),
+            Kind::Packed(Format::E2m1) => self.check_width(operand, 8),
+            Kind::Packed(_) => self.check_width(operand, 16),
         }
     }
 

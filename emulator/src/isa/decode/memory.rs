@@ -125,7 +125,12 @@ impl Decoder<'_> {
                 let halves = self.wide_access(self.elements(&operands[1]), semantics)?;
                 (Type::B64, halves.map(Src::Reg).to_vec())
             }
-            _ => (ty, self.srcs(&operands[1], memory_operand(ty))?),
+            _ => {
+                for element in self.elements(&operands[1]) {
+                    self.check_least_width(element, type_bits(ty))?;
+                }
+                (ty, self.srcs(&operands[1], memory_operand(ty))?)
+            }
         };
         self.emit(Op::Store {
             space,

@@ -114,6 +114,37 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// Loads, stores and conversions take registers wider than the type (PTX ISA §9.4.1).
+    pub fn check_least_width(&mut self, operand: &Operand, bits: u32) -> Decoded<()> {
+        let Operand::Name(name) = operand else {
+            return Ok(());
+        };
+        match self.scopes.symbol(name) {
+            Some(Symbol::Register(register)) if register.bits < bits => {
+                check_bits(name, register, bits)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `d` or `d|p` of 32 bits and a predicate.
+    pub fn word_dst_pair(&mut self, operand: &Operand) -> Decoded<(Dst, Dst)> {
+        match operand {
+            Operand::Pair(first, second) => {
+                self.check_width(first, 32)?;
+                self.check_width(second, 1)?;
+            }
+            single => self.check_width(single, 32)?,
+        }
+        self.dst_pair(operand)
+    }
+
+    /// A source of exactly 32 bits.
+    pub fn word(&mut self, operand: &Operand) -> Decoded<Src> {
+        self.check_width(operand, 32)?;
+        self.src(operand, B32)
+    }
+
     /// `d` or `d|p`.
     pub fn dst_pair(&mut self, operand: &Operand) -> Decoded<(Dst, Dst)> {
         match operand {

@@ -2,7 +2,7 @@
 
 use super::super::ir::{Op, ReduxOp, ShuffleMode, Type, VoteMode};
 use super::modifiers::Modifiers;
-use super::operands::{B32, bits_type, exactly};
+use super::operands::{bits_type, exactly};
 use super::{Decoded, Decoder};
 use crate::ptx::ast::Operand;
 
@@ -24,14 +24,15 @@ impl Decoder<'_> {
             "activemask" => {
                 m.require("b32")?;
                 let [dst] = exactly(operands)?;
+                self.check_width(dst, 32)?;
                 let dst = self.dst(dst)?;
                 self.emit(Op::ActiveMask { dst });
                 Ok(())
             }
             _ => {
                 let [dst, members] = exactly(operands)?;
-                let (leader, predicate) = self.dst_pair(dst)?;
-                let members = self.src(members, B32)?;
+                let (leader, predicate) = self.word_dst_pair(dst)?;
+                let members = self.word(members)?;
                 self.emit(Op::Elect {
                     leader,
                     predicate,
@@ -51,11 +52,11 @@ impl Decoder<'_> {
         ])?;
         m.require("b32")?;
         let [dst, value, lane, clamp, members] = exactly(operands)?;
-        let (dst, in_range) = self.dst_pair(dst)?;
-        let value = self.src(value, B32)?;
-        let lane = self.src(lane, B32)?;
-        let clamp = self.src(clamp, B32)?;
-        let members = self.src(members, B32)?;
+        let (dst, in_range) = self.word_dst_pair(dst)?;
+        let value = self.word(value)?;
+        let lane = self.word(lane)?;
+        let clamp = self.word(clamp)?;
+        let members = self.word(members)?;
         self.emit(Op::Shuffle {
             mode,
             dst,
@@ -81,9 +82,10 @@ impl Decoder<'_> {
             "pred"
         })?;
         let [dst, predicate, members] = exactly(operands)?;
+        self.check_width(dst, if mode == VoteMode::Ballot { 32 } else { 1 })?;
         let dst = self.dst(dst)?;
         let (predicate, negated) = self.predicate(predicate)?;
-        let members = self.src(members, B32)?;
+        let members = self.word(members)?;
         self.emit(Op::Vote {
             mode,
             dst,
@@ -98,9 +100,11 @@ impl Decoder<'_> {
         let all = m.require_one_of(&[("all", true), ("any", false)])?;
         let ty = m.require_one_of(&[("b32", Type::B32), ("b64", Type::B64)])?;
         let [dst, value, members] = exactly(operands)?;
-        let (dst, predicate) = self.dst_pair(dst)?;
-        let value = self.src(value, bits_type(super::memory::type_bits(ty)))?;
-        let members = self.src(members, B32)?;
+        let (dst, predicate) = self.word_dst_pair(dst)?;
+        let bits = super::memory::type_bits(ty);
+        self.check_width(value, bits)?;
+        let value = self.src(value, bits_type(bits))?;
+        let members = self.word(members)?;
         self.emit(Op::Match {
             all,
             ty,
@@ -137,9 +141,10 @@ impl Decoder<'_> {
             _ => op,
         };
         let [dst, value, members] = exactly(operands)?;
+        self.check_width(dst, 32)?;
         let dst = self.dst(dst)?;
-        let value = self.src(value, B32)?;
-        let members = self.src(members, B32)?;
+        let value = self.word(value)?;
+        let members = self.word(members)?;
         self.emit(Op::Redux {
             op,
             ty,
