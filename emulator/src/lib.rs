@@ -4,6 +4,7 @@ pub mod driver;
 mod emulator;
 pub mod isa;
 pub mod machine;
+pub mod observe;
 pub mod ptx;
 pub mod tensor;
 pub mod tma;

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use super::abi::{Handle, answer, elements};
 use super::state::{Driver, Function};
 use super::status::Status;
-use super::{options, report};
+use super::{observe, options, report};
 use crate::machine::{FailureClass, Launch, LaunchFailure};
 
 pub(super) const FUNCTIONS: &[super::Function] = functions![cuLaunchKernel, cuLaunchKernelEx];
@@ -181,7 +181,9 @@ unsafe fn launch(
         options: options::of_thread().unwrap_or_else(|| driver.options.clone()),
         kernel: function.kernel,
     };
-    let Err(failure) = driver.device.launch(&launch) else {
+    let launched = driver.device.launch(&launch);
+    observe::write();
+    let Err(failure) = launched else {
         return Ok(());
     };
     report::file(failure.to_string(), false);

@@ -32,6 +32,9 @@
 //! | `PTX_EMULATOR_MODE`       | `fast`: results only; `check`: and whether accesses are ordered; `strict`: by the letter of the PTX ISA | `check` |
 //! | `PTX_EMULATOR_SCHEDULE`   | in which order things happen: the text of a [`Schedule`](crate::machine::Schedule), such as `pct:seed=17,depth=3/async=late/spurious=17` | `round-robin:quantum=64/async=late` |
 //! | `PTX_EMULATOR_ASYNC`      | only when TMA and tensor-core operations take effect: `late`, `early`, `random:SEED`, `chunked:SEED` | the schedule's |
+//! | `PTX_EMULATOR_TRACE`      | a file for a trace that Perfetto and Chrome read ([`observe`](crate::observe)) | none |
+//! | `PTX_EMULATOR_TRACE_CTAS` | CTAs of each launch that are traced   | 4 |
+//! | `PTX_EMULATOR_PROFILE`    | a file for counts by PTX line and warp: tables, or JSON if it is called so | none |
 //! | `PTX_EMULATOR_THREADS`    | host threads that run CTAs; 0: one per core | 0 |
 //! | `PTX_EMULATOR_STEP_LIMIT` | warp instructions per CTA after which a launch counts as hung | 2³² |
 //!
@@ -58,6 +61,7 @@ mod launch;
 mod memory;
 mod module;
 mod names;
+mod observe;
 mod options;
 mod profiler;
 mod report;

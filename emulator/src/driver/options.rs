@@ -5,6 +5,7 @@ use std::env;
 
 use thiserror::Error;
 
+use super::observe;
 use crate::machine::schedule::SCHEDULE_VARIABLE;
 use crate::machine::{Asynchrony, DeviceProperties, LaunchOptions, Mode, Schedule};
 
@@ -32,6 +33,7 @@ pub fn from_environment() -> Result<LaunchOptions, OptionError> {
     Ok(LaunchOptions {
         mode: variable(MODE, "fast, check or strict", mode)?.unwrap_or(defaults.mode),
         schedule: schedule_from_environment()?,
+        observer: observe::from_environment()?,
         threads: variable(
             THREADS,
             "a number of threads, or 0 for one per core",
@@ -99,7 +101,7 @@ fn mode(value: &str) -> Option<Mode> {
     }
 }
 
-fn parsed<T: std::str::FromStr>(value: &str) -> Option<T> {
+pub(super) fn parsed<T: std::str::FromStr>(value: &str) -> Option<T> {
     value.parse().ok()
 }
 

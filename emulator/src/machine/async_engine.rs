@@ -15,6 +15,7 @@ use super::small_copy::SmallCopies;
 use super::store::{StoreRead, StoreWrite};
 use super::{Asynchrony, Mode};
 use crate::isa::ir::Kernel;
+use crate::observe::Issued;
 use crate::tensor::{Mma, TensorCopy};
 use crate::tma::TensorMap;
 
@@ -127,6 +128,15 @@ impl Access {
             Self::Write => "writes",
             Self::Atomic => "updates",
         }
+    }
+}
+
+impl Footprint {
+    /// The bytes of shared memory that are read or written.
+    pub fn shared_bytes(&self) -> impl Iterator<Item = Range<u64>> + Clone {
+        let regions = self.writes.iter().chain(&self.updates).chain(&self.reads);
+        let shared = regions.filter(|region| region.memory == Memory::Shared);
+        shared.map(|region| region.start..region.end)
     }
 }
 
@@ -278,6 +288,8 @@ enum Queue {
 #[derive(Clone, Debug)]
 pub struct Operation {
     pub issuer: Issuer,
+    /// For those who observe.
+    pub issued: Issued,
     pub work: Work,
     pub footprint: Footprint,
 }

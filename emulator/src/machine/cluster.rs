@@ -26,6 +26,7 @@ use super::warp::{State, Wait, Warp, lanes};
 use super::{DeviceProperties, Launch};
 use crate::isa::ir::{Kernel, Op, Space};
 use crate::isa::windows;
+use crate::observe::Recorder;
 use crate::tensor::TensorMemory;
 use crate::tma;
 
@@ -45,6 +46,15 @@ pub struct Context<'l> {
     /// Clusters that have not started.
     pub pending: PendingClusters,
     pub spinning: Spinning,
+    /// Of the launch, among those observed.
+    pub number: u64,
+}
+
+impl Context<'_> {
+    fn recorder(&self) -> Option<Recorder> {
+        let observer = self.launch.options.observer.as_ref()?;
+        Some(Recorder::new(observer, self.number, self.kernel))
+    }
 }
 
 /// One CTA.
@@ -83,6 +93,8 @@ pub struct Cluster<'l> {
     /// Decides which `try_wait`s give up early, where the schedule has that.
     pub spurious: Option<SplitMix64>,
     pub watch: Watch,
+    /// Takes notes, if somebody asked for them.
+    pub recorder: Option<Box<Recorder>>,
     pub report: LaunchReport,
     /// `.cta_group` of the tcgen05 instructions that were executed so far.
     pub cta_group: Option<u8>,
@@ -129,6 +141,7 @@ impl<'l> Cluster<'l> {
             turns: TurnTaking::new(),
             spurious: None,
             watch: Watch::default(),
+            recorder: context.recorder().map(Box::new),
             report: LaunchReport::default(),
             cta_group: None,
         }
@@ -183,6 +196,9 @@ impl<'l> Cluster<'l> {
         self.turns.reset(turns, index, self.ctas.len(), warps);
         self.spurious = spurious.map(|seed| SplitMix64::new(seed, index));
         self.watch.reset();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.start(index * self.ctas.len() as u64, &self.ctas);
+        }
         self.steps = 0;
         self.cta_group = None;
     }
@@ -293,8 +309,11 @@ impl<'l> Cluster<'l> {
 
     /// Puts an operation in flight.
     pub fn issue(&mut self, at: At, lane: usize, work: Work, footprint: Footprint) -> Step<()> {
+        let recorder = self.recorder.as_mut();
+        let issued = recorder.map(|recorder| recorder.issued(at.cta, &work));
         let operation = Operation {
             issuer: at.issuer(lane),
+            issued: issued.unwrap_or_default(),
             work,
             footprint,
         };
@@ -415,10 +434,14 @@ impl<'l> Cluster<'l> {
             true => self.split(operation)?,
             false => Some(operation),
         };
-        let Some(Operation { issuer, work, .. }) = operation else {
+        let Some(operation) = operation else {
             return Ok(());
         };
         self.changed();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.completed(&operation);
+        }
+        let Operation { issuer, work, .. } = operation;
         self.apply(issuer, work)
             .map_err(|kind| LateFailure { issuer, kind })
     }

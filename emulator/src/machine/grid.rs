@@ -57,6 +57,11 @@ impl Device {
             stop: AtomicBool::new(false),
             pending: PendingClusters::new(clusters),
             spinning: Spinning::new(threads),
+            number: launch
+                .options
+                .observer
+                .as_ref()
+                .map_or(0, |o| o.number_launch()),
         };
         let outcome = Mutex::new((LaunchReport::default(), None));
         let view = self.memory.view();
@@ -68,7 +73,11 @@ impl Device {
                     break;
                 };
                 cluster.reset(index);
-                if let Err(error) = cluster.run() {
+                let ended = cluster.run();
+                if let Some(recorder) = &mut cluster.recorder {
+                    recorder.end(kernel);
+                }
+                if let Err(error) = ended {
                     context.stop.store(true, Ordering::Relaxed);
                     failed = Some((index, error));
                 }

@@ -1,10 +1,10 @@
 //! The machine: memories, warps, the scheduler and the asynchronous engines of one device.
 
-mod async_engine;
-mod atomics;
+pub(crate) mod async_engine;
+pub(crate) mod atomics;
 mod barrier;
 mod chunks;
-mod cluster;
+pub(crate) mod cluster;
 mod cluster_barrier;
 pub mod cluster_fault;
 mod exec;
@@ -29,13 +29,14 @@ mod tensor_maps;
 mod tensor_unit;
 #[cfg(test)]
 mod tests;
-mod turns;
-mod warp;
+pub(crate) mod turns;
+pub(crate) mod warp;
 mod warpgroup;
 
 use std::sync::Arc;
 
 use crate::isa::ir::Kernel;
+use crate::observe::Observer;
 
 pub use explore::{Exploration, FailingSchedule, explore};
 pub use load::ModuleError;
@@ -136,6 +137,8 @@ impl Launch {
 pub struct LaunchOptions {
     pub mode: Mode,
     pub schedule: Schedule,
+    /// Takes notes of what the launch does.
+    pub observer: Option<Arc<Observer>>,
     /// Host threads that run CTAs; 0 takes one per core.
     pub threads: usize,
     /// Warp instructions per CTA after which the launch is given up as hung.
@@ -147,6 +150,7 @@ impl Default for LaunchOptions {
         Self {
             mode: Mode::default(),
             schedule: Schedule::default(),
+            observer: None,
             threads: 0,
             step_limit: 1 << 32,
         }

@@ -36,6 +36,9 @@ impl Cluster<'_> {
         let mut turns = 0u32;
         loop {
             turns = turns.wrapping_add(1);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.look(&mut self.ctas);
+            }
             if self.steps >= limit {
                 return Err(self.stalled(Stall::StepLimit));
             }
@@ -101,6 +104,9 @@ impl Cluster<'_> {
         let before = self.steps;
         self.run_group(turn)?;
         self.turns.note(&turn, mask, pc, self.steps - before);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.turn(&turn, self.context.kernel, pc, self.steps - before);
+        }
         self.check_aligned(cta, warp)
     }
 
@@ -149,6 +155,9 @@ impl Cluster<'_> {
             if let Some(accesses) = &kernel.register_accesses {
                 self.access_registers(at, &accesses[pc as usize])
                     .map_err(|kind| self.failed(at, active, kind))?;
+            }
+            if let Some(recorder) = &mut self.recorder {
+                recorder.instruction(&self.ctas[cta].warps[warp], pc, inst, active);
             }
             let flow = exec::execute(self, at, inst, active)
                 .map_err(|kind| self.failed(at, active, kind))?;

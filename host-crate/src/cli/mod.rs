@@ -2,6 +2,7 @@
 
 mod device;
 mod info;
+mod observe;
 mod progress;
 mod run;
 mod schedules;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::device::{self, Opened};
 use super::progress::Bar;
-use super::{InputArgs, exit_code, parse_inputs};
+use super::{InputArgs, exit_code, observe, parse_inputs};
 
 #[derive(Args)]
 pub struct RunArgs {
@@ -41,6 +41,8 @@ pub struct RunArgs {
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     launches: Option<u32>,
     #[command(flatten)]
+    observe: observe::ObserveArgs,
+    #[command(flatten)]
     common: InputArgs,
 }
 
@@ -60,11 +62,15 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             .launches
             .unwrap_or(if device.is_emulated() { 1 } else { 20 }),
     };
+    let observing = args.observe.start(&device)?;
     let bar = Bar::new(shape.to_string());
     let outcome = check::run(&device.kernels, &problem, &bar);
     bar.finish();
-    let outcome = outcome?;
+    // Of a run that fails, too: that is what they are for.
+    let tile_n = outcome.as_ref().ok().map(|outcome| outcome.kernel.tile_n);
     let mut out = std::io::stdout().lock();
+    observing.finish(tile_n, &shape.to_string(), args.common.json, &mut out)?;
+    let outcome = outcome?;
     if args.common.json {
         writeln!(out, "{}", to_json(&device, &problem, &outcome))?;
     } else {

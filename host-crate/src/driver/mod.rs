@@ -352,6 +352,25 @@ pub fn prefer_fast_emulation() {
     let _ = ptx_emulator::driver::prefer_fast();
 }
 
+/// Lets an observer take notes of this thread's launches on the emulator, in addition to what the environment or
+/// [`prefer_fast_emulation`] choose.
+///
+/// # Errors
+/// The environment's variable that is not understood.
+#[cfg(feature = "emulator")]
+pub fn observe_emulation(
+    observe: ptx_emulator::observe::Observe,
+) -> Result<std::sync::Arc<ptx_emulator::observe::Observer>, ptx_emulator::driver::OptionError> {
+    use ptx_emulator::driver::{from_environment, set_launch_options};
+    use ptx_emulator::machine::LaunchOptions;
+    let observer = std::sync::Arc::new(ptx_emulator::observe::Observer::new(observe));
+    set_launch_options(Some(LaunchOptions {
+        observer: Some(std::sync::Arc::clone(&observer)),
+        ..from_environment()?
+    }));
+    Ok(observer)
+}
+
 /// Calls `run` once per schedule of the emulator, until one fails, with this thread's launches following it. The
 /// first `count` schedules of the portfolio of `seed` are tried, in the mode that the environment names, or `check`.
 ///

@@ -7,6 +7,7 @@ mod launches;
 mod mbarriers;
 mod memory;
 mod named_barriers;
+mod observing;
 mod schedules;
 mod tensor;
 
