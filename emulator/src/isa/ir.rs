@@ -482,6 +482,8 @@ pub enum MbarrierOp {
         expect_tx: Option<Src>,
         drop: bool,
         no_complete: bool,
+        /// `.relaxed`: orders nothing.
+        relaxed: bool,
         state: Dst,
     },
     ExpectTx {
@@ -501,6 +503,8 @@ pub enum MbarrierOp {
         predicate: Dst,
         phase: MbarrierPhase,
         potentially_blocking: bool,
+        /// `.relaxed`: orders nothing.
+        relaxed: bool,
     },
     PendingCount {
         dst: Dst,

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::slice;
 
 use super::chunks::{self, Chunk};
+use super::order::Ticket;
 use super::random::SplitMix64;
 use super::remote::{AsyncStore, SharedCopy};
 use super::report::{AsyncRace, SourceLine};
@@ -16,6 +17,7 @@ use super::store::{StoreRead, StoreWrite};
 use super::{Asynchrony, Mode};
 use crate::isa::ir::Kernel;
 use crate::observe::Issued;
+use crate::tensor::memory::COLUMNS;
 use crate::tensor::{Mma, TensorCopy};
 use crate::tma::TensorMap;
 
@@ -39,7 +41,7 @@ impl Issuer {
 }
 
 /// A byte of shared memory: CTA of the cluster and offset in its window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SharedAddress {
     pub cta: u32,
     pub offset: u32,
@@ -97,6 +99,40 @@ impl Region {
             end: columns.end.into(),
             partitions,
         }
+    }
+
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// The CTA whose memory it is.
+    pub fn cta(&self) -> u32 {
+        self.cta
+    }
+
+    /// Bytes, or columns.
+    pub fn range(&self) -> Range<u64> {
+        self.start..self.end
+    }
+
+    /// Its cells in the memory's [`Shadow`](super::order): bytes of shared memory, or columns of each half of a
+    /// partition.
+    pub fn cells(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let Self {
+            memory,
+            start,
+            end,
+            partitions,
+            ..
+        } = *self;
+        (0..8).filter_map(move |half: usize| match memory {
+            Memory::Shared => (half == 0).then_some(start as usize..end as usize),
+            Memory::Global => None,
+            Memory::Tensor => (partitions >> half & 1 != 0).then(|| {
+                let column = |column: u64| half * COLUMNS + COLUMNS.min(column as usize);
+                column(start)..column(end)
+            }),
+        })
     }
 
     fn overlap(&self, other: &Region) -> Option<Range<u64>> {
@@ -238,7 +274,7 @@ impl Work {
     }
 
     /// The mbarriers that its completion signals.
-    fn barriers(&self) -> &[SharedAddress] {
+    pub fn barriers(&self) -> &[SharedAddress] {
         match self {
             Self::TmaLoad { barrier, .. }
             | Self::BulkLoad { barrier, .. }
@@ -248,6 +284,26 @@ impl Work {
             Self::AsyncStore(store) => slice::from_ref(&store.barrier),
             Self::Commit { barriers } | Self::TryCancel { barriers, .. } => barriers,
             _ => &[],
+        }
+    }
+
+    /// What tells that it is complete.
+    pub fn completion(&self) -> Completion {
+        match self {
+            Self::TmaLoad { .. }
+            | Self::BulkLoad { .. }
+            | Self::Chunk(_)
+            | Self::SharedCopy(_)
+            | Self::AsyncStore(_)
+            | Self::TryCancel { .. } => Completion::Phase,
+            Self::SmallCopies(_) => Completion::CopyGroup,
+            Self::CopiesArrive { .. } => Completion::CopiesArrive,
+            Self::StoreRead(_) | Self::StoreWrite(_) => Completion::BulkGroup,
+            Self::TensorCopy { .. } | Self::Mma(_) => Completion::Pipe,
+            Self::Commit { .. } => Completion::Commit,
+            Self::WarpgroupMma(_) => Completion::WarpgroupGroup,
+            Self::TensorLoad => Completion::TensorWait { loads: true },
+            Self::TensorStore => Completion::TensorWait { loads: false },
         }
     }
 
@@ -268,6 +324,27 @@ impl Work {
             Self::TensorLoad | Self::TensorStore => Queue::Warp,
         }
     }
+}
+
+/// What tells that an operation is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// The phase of the barrier that counts its bytes: that in the CTA where they land, if it has several.
+    Phase,
+    /// A `tcgen05.commit` of the same thread.
+    Pipe,
+    /// It is a `tcgen05.commit`, and arrives at its barriers.
+    Commit,
+    /// `wgmma.wait_group` of the same warp.
+    WarpgroupGroup,
+    /// `tcgen05.wait::ld` or `::st` of the same warp.
+    TensorWait { loads: bool },
+    /// `cp.async.bulk.wait_group` of the same thread.
+    BulkGroup,
+    /// `cp.async.wait_group` of the same thread.
+    CopyGroup,
+    /// It is a `cp.async.mbarrier.arrive`, and arrives at its barrier.
+    CopiesArrive,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,6 +369,8 @@ pub struct Operation {
     pub issued: Issued,
     pub work: Work,
     pub footprint: Footprint,
+    /// What the checker of the order of accesses wants to know when it completes.
+    pub ticket: Ticket,
 }
 
 impl Operation {
@@ -363,14 +442,19 @@ impl Engine {
     }
 
     /// Puts an operation in flight, unless it conflicts with one that is.
-    pub fn issue(&mut self, kernel: &Kernel, operation: Operation) -> Result<(), Box<AsyncRace>> {
+    pub fn issue(
+        &mut self,
+        kernel: &Kernel,
+        operation: Operation,
+    ) -> Result<&mut Operation, Box<AsyncRace>> {
         let pipe = (operation.work.queue() == Queue::TensorPipe).then_some(operation.issuer.cta);
         for (region, access) in operation.footprint.accesses() {
             self.check(kernel, region, access, pipe)?;
         }
         self.global_writes += usize::from(operation.footprint.writes_global());
+        let index = self.operations.len();
         self.operations.push(operation);
-        Ok(())
+        Ok(&mut self.operations[index])
     }
 
     /// Checks an access against everything in flight. `pipe`: the access is made by the tensor pipe of that CTA, which

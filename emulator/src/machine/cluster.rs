@@ -14,6 +14,7 @@ use super::global::GlobalView;
 use super::launch_control::{self, PendingClusters, RESPONSE_BYTES};
 use super::livelock::{Spinning, Watch};
 use super::mbarrier::{MBARRIER_BYTES, Mbarrier, Progress};
+use super::order::{Order, Ticket};
 use super::pair;
 use super::random::SplitMix64;
 use super::report::{FailureKind, LaunchReport, MbarrierMisuse, Step};
@@ -24,7 +25,7 @@ use super::tensor_unit::fault;
 use super::turns::TurnTaking;
 use super::warp::{State, Wait, Warp, lanes};
 use super::{DeviceProperties, Launch};
-use crate::isa::ir::{Kernel, Op, Space};
+use crate::isa::ir::{Kernel, MbarrierOp, Op, Semantics, Space};
 use crate::isa::windows;
 use crate::observe::Recorder;
 use crate::tensor::TensorMemory;
@@ -85,6 +86,8 @@ pub struct Cluster<'l> {
     pub context: &'l Context<'l>,
     pub ctas: Vec<Cta>,
     pub engine: Engine,
+    /// Checks the order of accesses, unless the launch is a fast one.
+    pub order: Option<Box<Order<'l>>>,
     pub global: GlobalView,
     pub changed_maps: ChangedMaps,
     /// Warp instructions executed since the cluster started.
@@ -135,6 +138,7 @@ impl<'l> Cluster<'l> {
             context,
             ctas: (0..x * y * z).map(|_| Cta::default()).collect(),
             engine: Engine::new(),
+            order: Order::new(context.kernel, context.launch.options.mode),
             global,
             changed_maps: ChangedMaps::default(),
             steps: 0,
@@ -193,6 +197,10 @@ impl<'l> Cluster<'l> {
         self.changed_maps.clear();
         self.engine.reset(options.mode, asynchrony, index);
         let warps = threads.div_ceil(32) as usize;
+        if let Some(order) = &mut self.order {
+            let ids = self.ctas.iter().map(|cta| cta.id).collect();
+            order.reset(ids, warps, self.context.shared_bytes);
+        }
         self.turns.reset(turns, index, self.ctas.len(), warps);
         self.spurious = spurious.map(|seed| SplitMix64::new(seed, index));
         self.watch.reset();
@@ -256,14 +264,29 @@ impl<'l> Cluster<'l> {
         }
     }
 
-    /// Checks an ordinary access to shared memory: bounds, alignment, mbarriers, operations in flight.
+    /// Checks a weak access of one lane to shared memory: bounds, alignment, mbarriers, operations in flight, order.
     #[inline]
     pub fn check_shared(
-        &self,
+        &mut self,
+        by: Issuer,
         address: SharedAddress,
         bytes: u32,
         alignment: u32,
         writes: bool,
+    ) -> Step<()> {
+        self.check_shared_access(by, address, bytes, alignment, writes, Semantics::Weak)
+    }
+
+    /// [`check_shared`](Self::check_shared) for accesses of any strength.
+    #[inline]
+    pub fn check_shared_access(
+        &mut self,
+        by: Issuer,
+        address: SharedAddress,
+        bytes: u32,
+        alignment: u32,
+        writes: bool,
+        semantics: Semantics,
     ) -> Step<()> {
         let SharedAddress { cta, offset } = address;
         self.ctas[cta as usize]
@@ -272,6 +295,9 @@ impl<'l> Cluster<'l> {
         if !self.engine.operations().is_empty() {
             let region = Region::shared(cta, offset..offset + bytes);
             self.check_race(&region, writes)?;
+        }
+        if let Some(order) = &mut self.order {
+            order.access(by, address, bytes, writes, semantics != Semantics::Weak)?;
         }
         Ok(())
     }
@@ -316,10 +342,18 @@ impl<'l> Cluster<'l> {
             issued: issued.unwrap_or_default(),
             work,
             footprint,
+            ticket: Ticket::None,
         };
-        self.engine
+        let operation = self
+            .engine
             .issue(self.context.kernel, operation)
-            .map_err(FailureKind::AsyncRace)
+            .map_err(FailureKind::AsyncRace)?;
+        let Some(order) = &mut self.order else {
+            return Ok(());
+        };
+        let group = self.ctas[at.cta].warps[at.warp].bulk_groups[lane];
+        order.issue(operation, group)?;
+        Ok(())
     }
 
     /// Applies `change` to a live mbarrier and wakes its waiters if that completed a phase.
@@ -333,13 +367,18 @@ impl<'l> Cluster<'l> {
         let progress = change(barrier).map_err(|error| misuse(offset, error))?;
         if progress == Progress::PhaseComplete {
             let completed = *barrier;
+            if let Some(order) = &mut self.order {
+                order.phase_complete(address)?;
+            }
             self.wake_mbarrier(address, &completed);
         }
         Ok(progress)
     }
 
     fn wake_mbarrier(&mut self, address: SharedAddress, barrier: &Mbarrier) {
-        for warp in &mut self.ctas[address.cta as usize].warps {
+        let code = &self.context.kernel.code;
+        let warps = &mut self.ctas[address.cta as usize].warps;
+        for (number, warp) in warps.iter_mut().enumerate() {
             for index in 0..warp.groups.len() {
                 if let State::Blocked(Wait::Mbarrier {
                     offset,
@@ -353,15 +392,44 @@ impl<'l> Cluster<'l> {
                     for lane in lanes(waiting) {
                         warp.set(predicate, lane, 1);
                     }
+                    if let Some(order) = &mut self.order {
+                        let inst = &code[warp.groups[index].pc as usize];
+                        let by = Issuer {
+                            cta: address.cta,
+                            warp: number as u32,
+                            lane: waiting.trailing_zeros(),
+                            line: inst.line,
+                        };
+                        let relaxed = matches!(
+                            inst.op,
+                            Op::Mbarrier(MbarrierOp::Wait { relaxed: true, .. })
+                        );
+                        order.mbarrier_wait(by, address, relaxed);
+                    }
                     warp.release(index);
                 }
             }
         }
     }
 
-    /// Releases the threads that wait for a named barrier.
-    pub fn complete_barrier(&mut self, cta: usize, id: u32, reduction: Reduction) {
+    /// Releases the threads that wait for a named barrier; `last` is the warp that came last, if it waits too.
+    pub fn complete_barrier(
+        &mut self,
+        cta: usize,
+        id: u32,
+        reduction: Reduction,
+        last: Option<usize>,
+    ) {
         let kernel = self.context.kernel;
+        if let Some(order) = &mut self.order {
+            let waits = |warp: &Warp| {
+                let mut groups = warp.groups.iter();
+                groups.any(|group| group.state == State::Blocked(Wait::Barrier { id }))
+            };
+            let warps = self.ctas[cta].warps.iter().enumerate();
+            let waiting = warps.filter(|(_, warp)| waits(warp));
+            order.named_complete(cta, id, waiting.map(|(number, _)| number).chain(last));
+        }
         for warp in &mut self.ctas[cta].warps {
             for index in 0..warp.groups.len() {
                 let group = warp.groups[index];
@@ -391,6 +459,9 @@ impl<'l> Cluster<'l> {
     /// Lets the threads that wait for the cluster go on if all have arrived.
     pub fn complete_cluster_barrier(&mut self) {
         if cluster_barrier::complete(&mut self.ctas) {
+            if let Some(order) = &mut self.order {
+                order.cluster_complete();
+            }
             for warp in self.ctas.iter_mut().flat_map(|cta| &mut cta.warps) {
                 warp.retry(|wait| *wait == Wait::ClusterBarrier);
             }
@@ -421,7 +492,7 @@ impl<'l> Cluster<'l> {
         } = &mut self.ctas[cta];
         for (id, completed) in barriers.threads_exited(warp, warps)? {
             match completed {
-                Some(reduction) => self.complete_barrier(cta, id, reduction),
+                Some(reduction) => self.complete_barrier(cta, id, reduction, None),
                 None => self.release_barrier_warp(cta, warp, id),
             }
         }
@@ -440,6 +511,9 @@ impl<'l> Cluster<'l> {
         self.changed();
         if let Some(recorder) = &mut self.recorder {
             recorder.completed(&operation);
+        }
+        if let Some(order) = &mut self.order {
+            order.complete(&operation);
         }
         let Operation { issuer, work, .. } = operation;
         self.apply(issuer, work)

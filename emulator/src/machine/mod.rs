@@ -16,6 +16,7 @@ mod launch_control;
 mod livelock;
 mod load;
 mod mbarrier;
+pub mod order;
 mod pair;
 mod random;
 mod remote;

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::cluster_fault::{ClusterFault, ClusterMisfit};
 use super::global::GlobalFault;
+use super::order::{Finding, Warning};
 use super::schedule::Schedule;
 use crate::isa::ir::Kernel;
 
@@ -23,6 +24,8 @@ pub struct LaunchReport {
     /// A fingerprint of the order of execution: launches that executed the same instructions of
     /// each cluster in the same order have the same one.
     pub order: u64,
+    /// What strict mode would have refused.
+    pub warnings: Vec<Warning>,
     pub elapsed: Duration,
 }
 
@@ -33,6 +36,11 @@ impl LaunchReport {
         self.mmas += other.mmas;
         self.tma_bytes += other.tma_bytes;
         self.order = self.order.wrapping_add(other.order);
+        for warning in &other.warnings {
+            if !self.warnings.iter().any(|known| known.is_like(warning)) {
+                self.warnings.push(warning.clone());
+            }
+        }
     }
 }
 
@@ -72,6 +80,18 @@ pub struct Site {
     pub source: SourceLine,
 }
 
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [x, y, z] = self.cta;
+        let (warp, lanes) = (self.warp, Lanes(self.lanes));
+        write!(
+            f,
+            "CTA ({x}, {y}, {z}), warp {warp}, {lanes}\n    {}",
+            self.source
+        )
+    }
+}
+
 /// Why a launch did not start, or stopped.
 #[derive(Clone, Debug, PartialEq, Error)]
 pub struct LaunchFailure {
@@ -87,14 +107,7 @@ impl fmt::Display for LaunchFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "kernel `{}`: {}", self.kernel, self.kind)?;
         if let Some(site) = &self.site {
-            let [x, y, z] = site.cta;
-            write!(
-                f,
-                "\n  at CTA ({x}, {y}, {z}), warp {}, {}\n    {}",
-                site.warp,
-                Lanes(site.lanes),
-                site.source
-            )?;
+            write!(f, "\n  at {site}")?;
         }
         if let FailureKind::AsyncRace(race) = &self.kind {
             write!(
@@ -276,6 +289,8 @@ pub enum FailureKind {
     // ---- asynchronous units ------------------------------------------------------------------------------------
     #[error("{0}")]
     AsyncRace(Box<AsyncRace>),
+    #[error("{0}")]
+    Order(Box<Finding>),
     #[error("tensor memory accelerator: {0}")]
     Tma(String),
     #[error("tensor core: {0}")]

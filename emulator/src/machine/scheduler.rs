@@ -393,6 +393,9 @@ impl Cluster<'_> {
                 return Err(failure(kernel, None, kind));
             }
         }
+        if let Some(order) = &mut self.order {
+            self.report.warnings.extend(order.take_warnings());
+        }
         self.report.ctas += self.ctas.len() as u64;
         self.report.warp_instructions += self.steps;
         self.report.order = self.report.order.wrapping_add(self.turns.fingerprint());

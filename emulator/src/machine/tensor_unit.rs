@@ -82,7 +82,7 @@ pub fn mma(
         shared,
         reads,
         d,
-        reads_d: _,
+        reads_d,
     } = mma.footprint();
     let mut footprint = Footprint::default();
     for index in group {
@@ -100,7 +100,9 @@ pub fn mma(
         for used in &reads {
             footprint.reads.push(tensor(used)?);
         }
-        footprint.writes.push(tensor(&d)?);
+        let d = tensor(&d)?;
+        footprint.reads.extend(reads_d.then_some(d));
+        footprint.writes.push(d);
     }
     Ok((Work::Mma(Box::new(mma)), footprint))
 }

@@ -19,6 +19,7 @@ mod mma_kinds;
 mod mma_operands;
 mod mma_sync;
 mod mutation;
+mod order;
 mod pair;
 mod program;
 mod races;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use ptx_emulator::isa::{self, LoadEnvironment, LoadError, Module};
+use ptx_emulator::machine::order::Warning;
 use ptx_emulator::machine::report::AsyncRace;
 use ptx_emulator::machine::{
-    Asynchrony, Device, DeviceProperties, FailureKind, Launch, LaunchFailure, LaunchOptions,
+    Asynchrony, Device, DeviceProperties, FailureKind, Launch, LaunchFailure, LaunchOptions, Mode,
     Schedule,
 };
 use ptx_emulator::tma::TensorMap;
@@ -88,6 +89,11 @@ impl Program {
         };
         program.set_parameter(&[0; 128]);
         program
+    }
+
+    pub fn mode(mut self, mode: Mode) -> Program {
+        self.launch.options.mode = mode;
+        self
     }
 
     pub fn threads(mut self, threads: u32) -> Program {
@@ -179,6 +185,30 @@ impl Program {
         });
         assert!(rest.iter().all(|out| *out == first), "the policies differ");
         first
+    }
+
+    /// The program breaks the rule of order with this id, at the line that contains `text`.
+    pub fn breaks(&self, policy: Asynchrony, rule: &str, text: &str) {
+        let failure = self.failure(policy);
+        let site = failure.site.as_ref().map(|site| &site.source.text);
+        match &failure.kind {
+            FailureKind::Order(finding) if finding.rule.id() == rule => {}
+            _ => panic!("not {rule}: {failure}"),
+        }
+        assert!(site.is_some_and(|site| site.contains(text)), "{failure}");
+    }
+
+    /// What strict mode would refuse of a program that runs, when asynchronous operations complete late.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let report = self.device.launch(&self.launch);
+        report
+            .unwrap_or_else(|failure| panic!("{failure}"))
+            .warnings
+    }
+
+    pub fn warns(&self, rule: &str) -> bool {
+        let warnings = self.warnings();
+        warnings.iter().any(|w| w.finding.rule.id() == rule)
     }
 
     /// The failure of every policy, which must be of one kind; the first policy's.

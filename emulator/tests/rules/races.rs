@@ -117,7 +117,7 @@ fn scale_tiles_stay_until_their_copy_is_complete() {
 }
 
 /// All threads of warp 0 access the columns; other warps go around.
-fn by_first_warp(instruction: &str) -> String {
+pub fn by_first_warp(instruction: &str) -> String {
     format!("setp.ge.u32 %p1, %r0, 32;\n@%p1 bra AROUND;\n{instruction}\nAROUND:\n")
 }
 

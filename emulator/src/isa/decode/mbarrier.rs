@@ -1,6 +1,6 @@
 //! `mbarrier` (PTX ISA §9.7.13.15).
 
-use super::super::ir::{MbarrierOp, MbarrierPhase, Op, Space};
+use super::super::ir::{MbarrierOp, MbarrierPhase, Op, Semantics, Space};
 use super::modifiers::{Modifiers, SHARED_SPACES};
 use super::operands::{B32, B64, exactly, operand_count};
 use super::{Decoded, Decoder};
@@ -38,7 +38,7 @@ impl Decoder<'_> {
             .ok_or("found no mbarrier operation")?;
         let space = m.one_of(SHARED_SPACES).unwrap_or(Space::Generic);
         // Release for arrivals, acquire for waits, or relaxed; at CTA or cluster scope.
-        m.semantics();
+        let relaxed = m.semantics() == Some(Semantics::Relaxed);
         m.scope();
         let op = match verb {
             Verb::Init => {
@@ -57,7 +57,7 @@ impl Decoder<'_> {
                 let (barrier, space) = self.address_in(barrier, space)?;
                 MbarrierOp::Inval { barrier, space }
             }
-            Verb::Arrive { drop } => self.arrive(m, operands, space, drop)?,
+            Verb::Arrive { drop } => self.arrive(m, operands, space, drop, relaxed)?,
             Verb::ExpectTx | Verb::CompleteTx => {
                 m.require("b64")?;
                 let [barrier, bytes] = exactly(operands)?;
@@ -76,7 +76,7 @@ impl Decoder<'_> {
                     },
                 }
             }
-            Verb::Wait { try_wait } => self.wait(m, operands, space, try_wait)?,
+            Verb::Wait { try_wait } => self.wait(m, operands, space, try_wait, relaxed)?,
             Verb::PendingCount => {
                 m.require("b64")?;
                 let [dst, state] = exactly(operands)?;
@@ -97,6 +97,7 @@ impl Decoder<'_> {
         operands: &[Operand],
         space: Space,
         drop: bool,
+        relaxed: bool,
     ) -> Decoded<MbarrierOp> {
         let expects = m.flag("expect_tx");
         let no_complete = m.flag("noComplete");
@@ -130,6 +131,7 @@ impl Decoder<'_> {
             expect_tx,
             drop,
             no_complete,
+            relaxed,
             state,
         })
     }
@@ -141,6 +143,7 @@ impl Decoder<'_> {
         operands: &[Operand],
         space: Space,
         potentially_blocking: bool,
+        relaxed: bool,
     ) -> Decoded<MbarrierOp> {
         let by_parity = m.flag("parity");
         m.require("b64")?;
@@ -164,6 +167,7 @@ impl Decoder<'_> {
             predicate,
             phase,
             potentially_blocking,
+            relaxed,
         })
     }
 }

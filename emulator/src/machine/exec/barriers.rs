@@ -1,11 +1,12 @@
 //! Named barriers and mbarriers.
 
 use super::{Flow, converge_live, small_copies, uniform};
-use crate::isa::ir::{Address, BarrierKind, MbarrierOp, MbarrierPhase, Op, Space};
+use crate::isa::ir::{Address, BarrierKind, MbarrierOp, MbarrierPhase, Op, Semantics, Space};
 use crate::machine::async_engine::SharedAddress;
 use crate::machine::barrier::{Arrival, Arrived};
 use crate::machine::cluster::{At, Cluster, write_reduction};
 use crate::machine::mbarrier::{Progress, pending_count};
+use crate::machine::order::Use;
 use crate::machine::report::{FailureKind, MbarrierMisuse, Step};
 use crate::machine::shared::misuse;
 use crate::machine::warp::{Wait, lanes};
@@ -48,9 +49,12 @@ pub fn named(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<Flow> 
     let arrived = cta.barriers.arrive(id, arrival, &cta.warps)?;
     let id = id as u32;
     let waits = *kind != BarrierKind::Arrive;
+    if let Some(order) = &mut cluster.order {
+        order.named_arrive(at.issuer(0), id);
+    }
     Ok(match arrived {
         Arrived::Complete(reduction) => {
-            cluster.complete_barrier(at.cta, id, reduction);
+            cluster.complete_barrier(at.cta, id, reduction, waits.then_some(at.warp));
             let kernel = cluster.context.kernel;
             let warp = &mut cluster.ctas[at.cta].warps[at.warp];
             write_reduction(kernel, warp, pc, active, reduction);
@@ -75,6 +79,7 @@ pub fn cluster(
     arrive: bool,
     wait: bool,
     aligned: bool,
+    semantics: Semantics,
     active: u32,
 ) -> Step<Flow> {
     if aligned && let Some(missing) = converge_live(cluster, at, active)? {
@@ -83,13 +88,22 @@ pub fn cluster(
     if arrive {
         let warp = &mut cluster.ctas[at.cta].warps[at.warp];
         warp.cluster_barrier.arrive(active)?;
+        if let Some(order) = &mut cluster.order {
+            order.cluster_arrive(at.issuer(0), semantics == Semantics::Relaxed);
+        }
         cluster.complete_cluster_barrier();
     }
     let barrier = &mut cluster.ctas[at.cta].warps[at.warp].cluster_barrier;
-    Ok(match wait && !barrier.wait(active)? {
-        true => Flow::Block(Wait::ClusterBarrier),
-        false => Flow::Next,
-    })
+    if !wait {
+        return Ok(Flow::Next);
+    }
+    if !barrier.wait(active)? {
+        return Ok(Flow::Block(Wait::ClusterBarrier));
+    }
+    if let Some(order) = &mut cluster.order {
+        order.cluster_wait(at.issuer(0));
+    }
+    Ok(Flow::Next)
 }
 
 /// Each lane executes the mbarrier instruction on its own, in lane order.
@@ -115,11 +129,17 @@ pub fn mbarrier(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> 
                 cluster.check_race_of_mbarrier(address)?;
                 let shared = &mut cluster.ctas[at.cta].shared;
                 shared.init_mbarrier(address.offset, count)?;
+                if let Some(order) = &mut cluster.order {
+                    order.mbarrier_init(at.issuer(lane), address)?;
+                }
             }
             MbarrierOp::Inval { barrier, space } => {
                 let address = own(at, locate(barrier, space)?)?;
                 let shared = &mut cluster.ctas[at.cta].shared;
                 shared.invalidate_mbarrier(address.offset)?;
+                if let Some(order) = &mut cluster.order {
+                    order.mbarrier_inval(at.issuer(lane), address)?;
+                }
             }
             MbarrierOp::Arrive {
                 barrier,
@@ -128,11 +148,15 @@ pub fn mbarrier(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> 
                 expect_tx,
                 drop,
                 no_complete,
+                relaxed,
                 state,
             } => {
                 let count = count.map_or(1, value);
                 let bytes = expect_tx.map(|bytes| value(bytes) as u32);
                 let address = locate(barrier, space)?;
+                if let Some(order) = &mut cluster.order {
+                    order.mbarrier_arrive(at.issuer(lane), address, *relaxed)?;
+                }
                 let mut token = 0;
                 let progress = cluster.mbarrier(address, |barrier| {
                     if let Some(bytes) = bytes {
@@ -159,6 +183,7 @@ pub fn mbarrier(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> 
             } => {
                 let bytes = value(*bytes) as u32;
                 let address = locate(barrier, space)?;
+                use_mbarrier(cluster, at, lane, address)?;
                 cluster.mbarrier(address, |barrier| {
                     barrier.expect_tx(bytes)?;
                     Ok(Progress::SamePhase)
@@ -171,6 +196,7 @@ pub fn mbarrier(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> 
             } => {
                 let bytes = value(*bytes) as u32;
                 let address = locate(barrier, space)?;
+                use_mbarrier(cluster, at, lane, address)?;
                 cluster.mbarrier(address, |barrier| barrier.complete_tx(bytes))?;
             }
             MbarrierOp::PendingCount { dst, state } => {
@@ -189,6 +215,13 @@ pub fn mbarrier(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> 
         }
     }
     Ok(Flow::Next)
+}
+
+fn use_mbarrier(cluster: &mut Cluster, at: At, lane: usize, address: SharedAddress) -> Step<()> {
+    if let Some(order) = &mut cluster.order {
+        order.mbarrier_use(at.issuer(lane), address, Use::Instruction)?;
+    }
+    Ok(())
 }
 
 fn own(at: At, address: SharedAddress) -> Step<SharedAddress> {
@@ -210,6 +243,7 @@ fn wait(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> Step<Flo
         predicate,
         phase,
         potentially_blocking,
+        relaxed,
     } = op
     else {
         return Ok(Flow::Next);
@@ -228,6 +262,7 @@ fn wait(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> Step<Flo
                 warp.value(*source, lane)
             }
         };
+        use_mbarrier(cluster, at, lane, address)?;
         let state = cluster.ctas[at.cta].shared.mbarrier(address.offset)?;
         let (complete, parity) = match phase {
             MbarrierPhase::Token(_) => {
@@ -243,6 +278,9 @@ fn wait(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> Step<Flo
             }
             MbarrierPhase::Parity(_) => (state.parity_complete(operand as u32), operand as u32),
         };
+        if complete && let Some(order) = &mut cluster.order {
+            order.mbarrier_wait(at.issuer(lane), address, *relaxed);
+        }
         let waits_for = (!complete).then_some((address.offset, parity));
         if lane as u32 == active.trailing_zeros() {
             blocked = waits_for;

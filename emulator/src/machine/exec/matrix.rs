@@ -86,22 +86,21 @@ fn to_matrix(words: &[u32; LANES], transpose: bool) -> Matrix {
 
 /// The row addresses of matrix `index`: those of lanes 8·`index` and up, in order (PTX ISA §9.7.14.5.15).
 fn row_addresses(
-    cluster: &Cluster,
+    cluster: &mut Cluster,
     at: At,
     address: &Address,
     space: Space,
     index: usize,
     writes: bool,
 ) -> Step<[SharedAddress; MATRIX_ROWS]> {
-    let warp = &cluster.ctas[at.cta].warps[at.warp];
     let mut rows = [SharedAddress { cta: 0, offset: 0 }; MATRIX_ROWS];
     for (row, place) in rows.iter_mut().enumerate() {
         let lane = MATRIX_ROWS * index + row;
-        let bits = warp
+        let bits = cluster.ctas[at.cta].warps[at.warp]
             .value(address.base, lane)
             .wrapping_add_signed(address.offset);
         *place = cluster.shared_address(at, space, bits)?;
-        cluster.check_shared(*place, ROW_BYTES, ROW_BYTES, writes)?;
+        cluster.check_shared(at.issuer(lane), *place, ROW_BYTES, ROW_BYTES, writes)?;
     }
     Ok(rows)
 }

@@ -122,7 +122,13 @@ pub fn load(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
                 }
             }
             Place::Shared(address) => {
-                cluster.check_shared(address, total, total, false)?;
+                let by = at.issuer(lane);
+                cluster.check_shared_access(by, address, total, total, false, *semantics)?;
+                if *semantics != Semantics::Weak
+                    && let Some(order) = &mut cluster.order
+                {
+                    order.word_acquire(by, address, *semantics);
+                }
                 let shared = &cluster.ctas[address.cta as usize].shared;
                 for (index, value) in values.iter_mut().enumerate() {
                     *value = shared.load(address.offset + bytes * index as u32, bytes);
@@ -213,7 +219,22 @@ pub fn store(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
                 }
             }
             Place::Shared(address) => {
-                cluster.check_shared(address, total, total, true)?;
+                let by = at.issuer(lane);
+                if cluster.order.is_some() {
+                    let shared = cluster.ctas[address.cta as usize].shared.window();
+                    let repeats = repeats(shared, address.offset, bytes, |index| {
+                        Some(warp.value(*srcs.get(index)?, lane))
+                    });
+                    if let Some(order) = &mut cluster.order {
+                        order.next_repeats(repeats);
+                    }
+                }
+                cluster.check_shared_access(by, address, total, total, true, *semantics)?;
+                if *semantics != Semantics::Weak
+                    && let Some(order) = &mut cluster.order
+                {
+                    order.word_release(by, address, *semantics);
+                }
                 for (index, source) in srcs.iter().enumerate() {
                     let value = cluster.ctas[at.cta].warps[at.warp].value(*source, lane);
                     let offset = address.offset + bytes * index as u32;
@@ -242,6 +263,14 @@ pub fn store(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
     Ok(())
 }
 
+/// Whether shared memory holds the values already, each of `bytes` bytes.
+fn repeats(shared: &[u8], offset: u32, bytes: u32, value: impl Fn(usize) -> Option<u64>) -> bool {
+    let held = shared.get(offset as usize..).unwrap_or_default();
+    let held = held.chunks_exact(bytes as usize).enumerate();
+    held.map_while(|(index, held)| Some((held, value(index)?)))
+        .all(|(held, value)| held == &value.to_le_bytes()[..bytes as usize])
+}
+
 pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
     let Op::Atomic {
         space,
@@ -252,6 +281,7 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         a,
         b,
         alignment,
+        semantics,
         ..
     } = op
     else {
@@ -271,7 +301,14 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
                 })?
             }
             Place::Shared(address) => {
-                cluster.check_shared(address, bytes, bytes, true)?;
+                let by = at.issuer(lane);
+                // An atomic is strong whatever it orders.
+                let strong = Semantics::Relaxed;
+                cluster.check_shared_access(by, address, bytes, bytes, true, strong)?;
+                if let Some(order) = &mut cluster.order {
+                    order.word_acquire(by, address, *semantics);
+                    order.word_release(by, address, *semantics);
+                }
                 let shared = &mut cluster.ctas[address.cta as usize].shared;
                 let old = shared.load(address.offset, bytes);
                 let new = atomics::combine(*op, *ty, old, operand, second);
@@ -317,7 +354,8 @@ pub fn wide_atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<
                 cluster.global.update_pair(address, update)?
             }
             Place::Shared(address) => {
-                cluster.check_shared(address, BYTES, BYTES, true)?;
+                let by = at.issuer(lane);
+                cluster.check_shared_access(by, address, BYTES, BYTES, true, Semantics::Relaxed)?;
                 let shared = &mut cluster.ctas[address.cta as usize].shared;
                 let halves = [address.offset, address.offset + 8];
                 let old = halves.map(|offset| shared.load(offset, 8));

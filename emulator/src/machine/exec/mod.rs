@@ -104,7 +104,12 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
             }
         }
 
-        Op::Fence { .. } => std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst),
+        Op::Fence { kind, .. } => {
+            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+            if let Some(order) = &mut cluster.order {
+                order.fence(at.issuer(0), *kind);
+            }
+        }
         Op::Prefetch {
             address, tensormap, ..
         } => memory::prefetch(cluster, at, address, *tensormap, active)?,
@@ -124,8 +129,8 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
             arrive,
             wait,
             aligned,
-            ..
-        } => return barriers::cluster(cluster, at, *arrive, *wait, *aligned, active),
+            semantics,
+        } => return barriers::cluster(cluster, at, *arrive, *wait, *aligned, *semantics, active),
         Op::Mbarrier(op) => return barriers::mbarrier(cluster, at, op, active),
 
         Op::TmaLoad(load) => copies::tma_load(cluster, at, load, active)?,

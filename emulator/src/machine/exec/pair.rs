@@ -32,6 +32,9 @@ pub fn allocate(
         Ok(address) => address,
         Err(wait) => return Ok(Flow::Block(wait)),
     };
+    if let Some(order) = &mut cluster.order {
+        order.allocated(at.cta as u32, address..address + columns);
+    }
     let shared = &mut cluster.ctas[destination.cta as usize].shared;
     shared.store(destination.offset, 4, address.into());
     Ok(Flow::Next)
@@ -48,6 +51,9 @@ pub fn deallocate(
     let region = start..start.saturating_add(columns);
     let region = Region::tensor(at.cta as u32, region, ALL_PARTITIONS);
     cluster.check_race(&region, true)?;
+    if let Some(order) = &mut cluster.order {
+        order.deallocated(at.issuer(0), region)?;
+    }
     let request = Request::Deallocate { address, columns };
     let result = match cta_group {
         2 => together(cluster, at, request)?,

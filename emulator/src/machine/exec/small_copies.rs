@@ -54,6 +54,9 @@ pub fn commit_group(cluster: &mut Cluster, at: At, active: u32) {
         let group = *number;
         *number += 1;
         cluster.engine.commit_copy_group(at.issuer(lane), group);
+        if let Some(order) = &mut cluster.order {
+            order.commit_copies(at.issuer(lane));
+        }
     }
 }
 
@@ -70,10 +73,16 @@ pub fn wait_group(cluster: &mut Cluster, at: At, pending: Option<u32>, active: u
         let engine = &cluster.engine;
         engine.copy_groups_complete(at.issuer(lane), before)
     });
-    match complete {
-        true => Flow::Next,
-        false => Flow::Block(Wait::CopyGroup { allowed }),
+    if !complete {
+        return Flow::Block(Wait::CopyGroup { allowed });
     }
+    if let Some(order) = &mut cluster.order {
+        for lane in lanes(active) {
+            let groups = committed[lane].saturating_sub(allowed);
+            order.wait_copy_groups(at.issuer(lane), groups);
+        }
+    }
+    Flow::Next
 }
 
 /// `cp.async.mbarrier.arrive`: arrives once all earlier copies of the thread are complete. Without `.noinc` the arrival

@@ -154,11 +154,17 @@ pub fn wait_group(cluster: &mut Cluster, at: At, pending: u32, read: bool, activ
         let engine = &cluster.engine;
         engine.bulk_groups_complete(at.issuer(lane), before, read)
     });
-    match complete {
-        true => Flow::Next,
-        false => Flow::Block(Wait::BulkGroup {
+    if !complete {
+        return Flow::Block(Wait::BulkGroup {
             allowed: pending,
             read,
-        }),
+        });
     }
+    if let Some(order) = &mut cluster.order {
+        for lane in lanes(active) {
+            let groups = committed[lane].saturating_sub(pending);
+            order.wait_bulk_groups(at.issuer(lane), groups);
+        }
+    }
+    Flow::Next
 }

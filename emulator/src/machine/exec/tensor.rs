@@ -48,7 +48,7 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> St
             let address = base.wrapping_add_signed(destination.offset);
             let destination = cluster.shared_address(at, *space, address)?;
             // The address is written as by any store.
-            cluster.check_shared(destination, 4, 4, true)?;
+            cluster.check_shared(at.issuer(0), destination, 4, 4, true)?;
             return pair::allocate(cluster, at, *cta_group, columns, destination);
         }
         Tcgen05Op::Dealloc {
@@ -68,6 +68,9 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> St
             let loads = matches!(op, Tcgen05Op::WaitLoad);
             let (cta, warp) = (at.cta as u32, at.warp as u32);
             cluster.engine.retire_warp(cta, warp, loads);
+            if let Some(order) = &mut cluster.order {
+                order.wait_fragments(at.issuer(0), loads);
+            }
         }
         Tcgen05Op::Copy {
             shape,
@@ -123,9 +126,16 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> St
                 cluster.issue(at, lane, Work::Commit { barriers }, Footprint::default())?;
             }
         }
-        // Operations conflict from issue to completion whatever the fences say, and values are exchanged in program
-        // order, so there is nothing left for the fences to do.
-        Tcgen05Op::FenceBeforeThreadSync | Tcgen05Op::FenceAfterThreadSync => {}
+        Tcgen05Op::FenceBeforeThreadSync => {
+            if let Some(order) = &mut cluster.order {
+                order.fence_before_thread_sync(at.issuer(0));
+            }
+        }
+        Tcgen05Op::FenceAfterThreadSync => {
+            if let Some(order) = &mut cluster.order {
+                order.fence_after_thread_sync(at.issuer(0));
+            }
+        }
     }
     Ok(Flow::Next)
 }

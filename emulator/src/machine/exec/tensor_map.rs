@@ -79,7 +79,7 @@ fn change(
     let mut bytes = [0; TENSOR_MAP_BYTES];
     match place {
         Place::Shared(address) => {
-            cluster.check_shared(address, BYTES, ALIGNMENT, true)?;
+            cluster.check_shared(at.issuer(0), address, BYTES, ALIGNMENT, true)?;
             let window = cluster.ctas[address.cta as usize].shared.window_mut();
             let window = &mut window[address.offset as usize..][..TENSOR_MAP_BYTES];
             bytes.copy_from_slice(window);
@@ -123,7 +123,7 @@ fn copy(
     let to = address(destination, "the destination of a tensor map")?;
     let from = address(source, "the source of a tensor map")?;
     let from = cluster.shared_address(at, crate::isa::ir::Space::SharedCta, from)?;
-    cluster.check_shared(from, BYTES, BYTES, false)?;
+    cluster.check_shared(at.issuer(0), from, BYTES, BYTES, false)?;
     memory::aligned("tensor map", to, BYTES)?;
     cluster.check_global(to, BYTES, Access::Write)?;
     let window = cluster.ctas[from.cta as usize].shared.window();

@@ -35,9 +35,19 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &MatrixOp) -> Step<Flow> {
     match op {
         MatrixOp::WarpgroupMma(mma) => issue(cluster, at, mma)?,
         MatrixOp::WarpgroupFence => warp.warpgroup.fence(),
-        MatrixOp::WarpgroupCommit => warp.warpgroup.commit(),
+        MatrixOp::WarpgroupCommit => {
+            warp.warpgroup.commit();
+            if let Some(order) = &mut cluster.order {
+                order.commit_warpgroup_mmas(at.issuer(0));
+            }
+        }
         MatrixOp::WarpgroupWait { pending } if !warp.warpgroup.wait(kernel, *pending) => {
             return Ok(Flow::Block(Wait::WarpgroupMma { allowed: *pending }));
+        }
+        MatrixOp::WarpgroupWait { pending } => {
+            if let Some(order) = &mut cluster.order {
+                order.wait_warpgroup_mmas(at.issuer(0), *pending);
+            }
         }
         _ => {}
     }

@@ -1,0 +1,291 @@
+//! Whether accesses are ordered, by vector clocks: a happens-before checker in the manner of FastTrack (Flanagan and
+//! Freund, PLDI 2009), with the proxies and asynchronous completions of the PTX memory model.
+//!
+//! Each warp knows how far the others have come ([`clock::Knowledge`]). Synchronisation hands that over: an arrival
+//! adds what its warp knows to the barrier, a successful wait takes it from there. Asynchronous operations are agents of
+//! their own, whose time is what can be waited for:
+//!
+//! ```text
+//! TMA and bulk loads          phases of the mbarrier that they complete on
+//! tcgen05.mma, tcgen05.cp     position in the issuing thread's sequence; a tcgen05.commit puts it into its barrier
+//! tcgen05.ld, tcgen05.st      position in the warp's sequence; tcgen05.wait
+//! bulk stores                 the thread's bulk group; cp.async.bulk.wait_group
+//! wgmma.mma_async             position in the warp's sequence; wgmma.wait_group
+//! cp.async                    position in the warp's sequence; cp.async.wait_group, cp.async.mbarrier.arrive
+//! ```
+//!
+//! Memory remembers who accessed it last ([`shadow::Shadow`]). An access that conflicts with one whose moment its own
+//! warp does not know is unordered, whether or not this run happened to do them in a harmless order. What is in flight
+//! at that time is the [asynchronous engine's](super::async_engine) to check.
+//!
+//! Lanes of a warp count as ordered by their program: a missing `bar.warp.sync` is not found.
+
+mod agents;
+mod barriers;
+mod clock;
+mod copies;
+mod finding;
+mod operations;
+mod shadow;
+mod shared;
+mod tensor;
+
+use std::collections::{HashMap, HashSet};
+
+pub use barriers::Use;
+pub use finding::{Finding, Party, Rule, Severity, Warning};
+
+use super::Mode;
+use super::async_engine::{Issuer, SharedAddress};
+use super::report::{Site, SourceLine};
+use crate::isa::ir::{Kernel, LANES};
+use agents::{AgentKind, Agents, Thread};
+use barriers::MbarrierClocks;
+use clock::{Clock, Epoch, Knowledge};
+use shadow::{Proxy, Record, RecordId, Records, Shadow};
+
+/// Warnings kept per cluster.
+const MOST_WARNINGS: usize = 100;
+
+/// What a warp knows.
+#[derive(Debug, Default)]
+struct WarpClocks {
+    agent: clock::Agent,
+    known: Knowledge,
+    /// What it knew at its last fence: relaxed operations publish that (PTX ISA §8.8).
+    released: Knowledge,
+    /// What relaxed operations have shown it; known after its next fence.
+    seen: Knowledge,
+    /// tcgen05 operations of others that `tcgen05.fence::after_thread_sync` has ordered before its own.
+    tensor: Clock,
+    /// Its own tcgen05 operations: loads and stores that it has waited for, and others that it has issued.
+    own_tensor: Clock,
+    /// `tcgen05.ld` and `.st` that it has issued.
+    tensor_loads: u32,
+    tensor_stores: u32,
+    /// `cp.async` that it has issued.
+    copies: u32,
+    /// … before each group that a lane has committed.
+    copy_groups: [Vec<u32>; LANES],
+    /// `wgmma.mma_async` that it has issued.
+    warpgroup_mmas: u32,
+    /// … before each group that it has committed.
+    warpgroup_groups: Vec<u32>,
+}
+
+impl WarpClocks {
+    /// Starts a new moment: what it does from now on is not part of what it has published.
+    fn tick(&mut self) {
+        let now = self.now();
+        let time = now.time + 1;
+        self.known.ordinary.learn(Epoch { time, ..now });
+    }
+
+    fn now(&self) -> Epoch {
+        Epoch {
+            agent: self.agent,
+            time: self.known.ordinary.time(self.agent),
+        }
+    }
+}
+
+/// What an operation carries until it completes.
+#[derive(Clone, Debug, Default)]
+pub enum Ticket {
+    #[default]
+    None,
+    /// What an arrival behind other operations hands to its barrier.
+    Arrival(Box<Knowledge>),
+}
+
+/// The checker of one cluster.
+#[derive(Debug)]
+pub struct Order<'l> {
+    kernel: &'l Kernel,
+    mode: Mode,
+    agents: Agents,
+    /// Warps of all CTAs, CTA after CTA.
+    warps: Vec<WarpClocks>,
+    warps_per_cta: usize,
+    cta_ids: Vec<[u32; 3]>,
+    records: Records,
+    /// The record of the last instruction: its lanes share it.
+    last: Option<(Record, RecordId)>,
+    /// Whether the store that is about to be checked writes what is there already.
+    repeats: bool,
+    shared: Vec<Shadow>,
+    tensor: Vec<Shadow>,
+    mbarriers: HashMap<SharedAddress, MbarrierClocks>,
+    named: HashMap<(usize, u32), Knowledge>,
+    cluster_arrived: Knowledge,
+    cluster_complete: Knowledge,
+    /// What release operations on words of shared memory have published.
+    words: HashMap<SharedAddress, Knowledge>,
+    warnings: Vec<Warning>,
+    /// Rule, line and other line of the warnings that were given.
+    warned: HashSet<(Rule, u32, u32)>,
+}
+
+/// An error, unless it was only a warning.
+type Found = Result<(), Box<Finding>>;
+
+impl<'l> Order<'l> {
+    /// `None` where the mode does not want one.
+    pub fn new(kernel: &'l Kernel, mode: Mode) -> Option<Box<Self>> {
+        mode.checks_order().then(|| {
+            Box::new(Self {
+                kernel,
+                mode,
+                agents: Agents::default(),
+                warps: Vec::new(),
+                warps_per_cta: 0,
+                cta_ids: Vec::new(),
+                records: Records::default(),
+                last: None,
+                repeats: false,
+                shared: Vec::new(),
+                tensor: Vec::new(),
+                mbarriers: HashMap::new(),
+                named: HashMap::new(),
+                cluster_arrived: Knowledge::default(),
+                cluster_complete: Knowledge::default(),
+                words: HashMap::new(),
+                warnings: Vec::new(),
+                warned: HashSet::new(),
+            })
+        })
+    }
+
+    /// Forgets everything but warnings, for CTAs of these ids about to start.
+    pub fn reset(&mut self, cta_ids: Vec<[u32; 3]>, warps_per_cta: usize, shared_bytes: u32) {
+        let ctas = cta_ids.len();
+        self.cta_ids = cta_ids;
+        self.warps_per_cta = warps_per_cta;
+        self.agents.clear();
+        self.warps.clear();
+        for cta in 0..ctas as u32 {
+            for warp in 0..warps_per_cta as u32 {
+                let agent = self.agents.number(AgentKind::Warp { cta, warp });
+                let mut clocks = WarpClocks {
+                    agent,
+                    ..WarpClocks::default()
+                };
+                clocks.tick();
+                self.warps.push(clocks);
+            }
+        }
+        self.records.clear();
+        self.last = None;
+        for (shadows, cells) in [
+            (&mut self.shared, shared_bytes as usize),
+            (&mut self.tensor, tensor::CELLS),
+        ] {
+            shadows.resize_with(ctas, Shadow::default);
+            shadows.iter_mut().for_each(|shadow| shadow.reset(cells));
+        }
+        self.mbarriers.clear();
+        self.named.clear();
+        self.cluster_arrived = Knowledge::default();
+        self.cluster_complete = Knowledge::default();
+        self.words.clear();
+    }
+
+    /// The warnings so far.
+    pub fn take_warnings(&mut self) -> Vec<Warning> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    fn index(&self, by: Issuer) -> usize {
+        by.cta as usize * self.warps_per_cta + by.warp as usize
+    }
+
+    fn clocks(&self, by: Issuer) -> &WarpClocks {
+        &self.warps[self.index(by)]
+    }
+
+    fn clocks_mut(&mut self, by: Issuer) -> &mut WarpClocks {
+        let index = self.index(by);
+        &mut self.warps[index]
+    }
+
+    /// An agent of the issuing thread.
+    fn of_thread(&mut self, by: Issuer, kind: fn(Thread) -> AgentKind) -> clock::Agent {
+        self.agents.number(kind(Thread {
+            cta: by.cta,
+            warp: by.warp,
+            lane: by.lane,
+        }))
+    }
+
+    fn record(
+        &mut self,
+        by: Issuer,
+        epoch: Epoch,
+        proxy: Proxy,
+        operation: Option<&'static str>,
+    ) -> Record {
+        Record {
+            epoch,
+            proxy,
+            strong: false,
+            pipe: None,
+            cta: by.cta,
+            warp: by.warp,
+            line: by.line,
+            operation,
+        }
+    }
+
+    fn intern(&mut self, record: Record) -> RecordId {
+        if let Some((last, id)) = self.last
+            && last == record
+        {
+            return id;
+        }
+        if self.records.is_full() {
+            self.records
+                .collect(self.shared.iter_mut().chain(&mut self.tensor));
+        }
+        let id = self.records.add(record);
+        self.last = Some((record, id));
+        id
+    }
+
+    fn party(&self, record: &Record, wrote: bool) -> Party {
+        Party {
+            cta: self.cta_ids[record.cta as usize],
+            warp: record.warp,
+            did: if wrote { "wrote" } else { "read" },
+            operation: record.operation,
+            source: SourceLine::of(self.kernel, record.line),
+        }
+    }
+
+    /// Whether it is a warning that was given before.
+    fn is_known(&self, rule: Rule, severity: Severity, by: Issuer, other: Option<&Record>) -> bool {
+        severity == Severity::Warning
+            && self.mode != Mode::Strict
+            && self
+                .warned
+                .contains(&(rule, by.line, other.map_or(0, |other| other.line)))
+    }
+
+    /// An error, or a warning where the mode takes it so.
+    fn report(&mut self, by: Issuer, finding: Finding) -> Found {
+        if finding.severity == Severity::Error || self.mode == Mode::Strict {
+            return Err(Box::new(finding));
+        }
+        let other = finding.other.as_ref().map_or(0, |other| other.source.line);
+        if self.warned.insert((finding.rule, by.line, other)) && self.warnings.len() < MOST_WARNINGS
+        {
+            let site = Site {
+                cta: self.cta_ids[by.cta as usize],
+                warp: by.warp,
+                lanes: 1 << by.lane,
+                source: SourceLine::of(self.kernel, by.line),
+            };
+            self.warnings.push(Warning { site, finding });
+        }
+        Ok(())
+    }
+}
