@@ -45,7 +45,7 @@ pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> S
                 ..Footprint::default()
             };
             let work = Work::TmaLoad {
-                map: Box::new(map.clone()),
+                map: Box::new(map),
                 coordinates: Vec::clone(&coordinates),
                 destination,
                 barrier,
