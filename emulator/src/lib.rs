@@ -3,6 +3,7 @@
 pub mod driver;
 mod emulator;
 pub mod isa;
+mod json;
 pub mod machine;
 pub mod observe;
 pub mod ptx;

@@ -4,9 +4,9 @@ use std::ffi::{c_char, c_int};
 
 use super::DRIVER_VERSION;
 use super::abi::{Out, answer, put};
-use super::options;
 use super::state::{driver, initialise};
 use super::status::Status;
+use super::{options, report};
 use crate::machine::DeviceProperties;
 
 pub(super) const FUNCTIONS: &[super::Function] = functions![
@@ -41,6 +41,7 @@ extern "C" fn cuInit(flags: u32) -> Status {
             eprintln!("{error}");
             Status::INVALID_VALUE
         };
+        report::set_format(options::report_format_from_environment().map_err(refused)?);
         let device = options::device_from_environment().map_err(refused)?;
         let options = options::from_environment().map_err(refused)?;
         initialise(device, options);

@@ -183,10 +183,14 @@ unsafe fn launch(
     };
     let launched = driver.device.launch(&launch);
     observe::write();
-    let Err(failure) = launched else {
-        return Ok(());
+    let failure = match launched {
+        Ok(launched) => {
+            launched.warnings.iter().for_each(report::file_warning);
+            return Ok(());
+        }
+        Err(failure) => failure,
     };
-    report::file(failure.to_string(), false);
+    report::file_failure(&failure);
     let status = status_of(&failure);
     if failure.is_refusal() {
         return Err(status);

@@ -13,7 +13,8 @@
 //!   `CUDA_ERROR_LAUNCH_TIMEOUT` means a deadlock or a hang, `CUDA_ERROR_NOT_SUPPORTED` something
 //!   that the emulator lacks, `CUDA_ERROR_LAUNCH_FAILED` any broken rule of the machine. The report
 //!   of what happened where goes to stderr, unless the thread asked for [`capture_reports`];
-//!   [`take_last_report`] returns it.
+//!   [`take_last_report`] returns it. What strict mode would refuse is told there too, as warnings,
+//!   once for each line ([`take_warnings`]).
 //! - Device addresses are host addresses. Copies and fills are checked against the allocation table
 //!   (`CUDA_ERROR_INVALID_VALUE`); fresh memory holds a pattern, not zeros.
 //! - Textures, surfaces, arrays, graphs, memory pools, virtual memory, external memory, IPC,
@@ -32,6 +33,7 @@
 //! | `PTX_EMULATOR_MODE`       | `fast`: results only; `check`: and whether accesses are ordered; `strict`: by the letter of the PTX ISA | `check` |
 //! | `PTX_EMULATOR_SCHEDULE`   | in which order things happen: the text of a [`Schedule`](crate::machine::Schedule), such as `pct:seed=17,depth=3/async=late/spurious=17` | `round-robin:quantum=64/async=late` |
 //! | `PTX_EMULATOR_ASYNC`      | only when TMA and tensor-core operations take effect: `late`, `early`, `random:SEED`, `chunked:SEED` | the schedule's |
+//! | `PTX_EMULATOR_REPORT`     | `text`: reports for people; `json`: an object a line ([`LaunchFailure::to_json`](crate::LaunchFailure::to_json)) | `text` |
 //! | `PTX_EMULATOR_TRACE`      | a file for a trace that Perfetto and Chrome read ([`observe`](crate::observe)) | none |
 //! | `PTX_EMULATOR_TRACE_CTAS` | CTAs of each launch that are traced   | 4 |
 //! | `PTX_EMULATOR_PROFILE`    | a file for counts by PTX line and warp: tables, or JSON if it is called so | none |
@@ -72,7 +74,7 @@ mod tensor_map;
 mod unsupported;
 
 pub use options::{OptionError, from_environment, prefer_fast, set_launch_options};
-pub use report::{capture_reports, take_last_report};
+pub use report::{capture_reports, take_last_report, take_warnings};
 pub use status::Status;
 
 /// What answers in place of a driver's library.

@@ -6,6 +6,7 @@ use std::env;
 use thiserror::Error;
 
 use super::observe;
+use super::report::Format;
 use crate::machine::schedule::SCHEDULE_VARIABLE;
 use crate::machine::{Asynchrony, DeviceProperties, LaunchOptions, Mode, Schedule};
 
@@ -13,6 +14,7 @@ const DEVICE: &str = "PTX_EMULATOR_DEVICE";
 const MODE: &str = "PTX_EMULATOR_MODE";
 const ASYNC: &str = "PTX_EMULATOR_ASYNC";
 const THREADS: &str = "PTX_EMULATOR_THREADS";
+const REPORT: &str = "PTX_EMULATOR_REPORT";
 const STEP_LIMIT: &str = "PTX_EMULATOR_STEP_LIMIT";
 
 /// An environment variable that cannot be followed.
@@ -49,6 +51,16 @@ pub fn from_environment() -> Result<LaunchOptions, OptionError> {
 pub(super) fn device_from_environment() -> Result<DeviceProperties, OptionError> {
     let named = variable(DEVICE, "b200, h100 or h200", device)?;
     Ok(named.unwrap_or_else(DeviceProperties::b200))
+}
+
+/// How the environment wants reports.
+pub(super) fn report_format_from_environment() -> Result<Format, OptionError> {
+    let named = variable(REPORT, "text or json", |value| match value {
+        "text" => Some(Format::Text),
+        "json" => Some(Format::Json),
+        _ => None,
+    })?;
+    Ok(named.unwrap_or_default())
 }
 
 fn device(value: &str) -> Option<DeviceProperties> {

@@ -1,5 +1,7 @@
 //! What a launch returns: counters of a run that went well, or why and where it did not.
 
+mod json;
+
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;

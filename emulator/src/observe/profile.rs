@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::access::Passes;
-use super::trace::quoted;
+use crate::json::quoted;
 
 /// What one line of PTX did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -106,6 +106,7 @@ impl fmt::Display for Finding {
 /// A finding that did not stop the launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
+    pub kernel: String,
     pub site: Site,
     pub finding: Finding,
 }
@@ -124,6 +125,10 @@ impl Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n  at {}", self.finding, self.site)
+        write!(
+            f,
+            "kernel `{}`: warning: {}\n  at {}",
+            self.kernel, self.finding, self.site
+        )
     }
 }

@@ -284,7 +284,12 @@ impl<'l> Order<'l> {
                 lanes: 1 << by.lane,
                 source: SourceLine::of(self.kernel, by.line),
             };
-            self.warnings.push(Warning { site, finding });
+            let kernel = self.kernel.name.clone();
+            self.warnings.push(Warning {
+                kernel,
+                site,
+                finding,
+            });
         }
         Ok(())
     }
