@@ -261,6 +261,19 @@ fn a_waiter_can_be_lapped_if_nobody_waits_for_it() {
     clean(program("bar.arrive 1, 64;", "bar.sync 1, 64;\n"));
     let lapped = program("", "nanosleep.u32 20;\nnanosleep.u32 20;\n");
     warning(lapped, "E5", "mbarrier.arrive");
+    // A copy that warp 1 issued behind its wait is as good an answer, but of nothing else than that.
+    let copy = |before: &str| {
+        format!(
+            "add.u32 %r5, %r1, 1024;\nadd.u32 %r6, %r1, 8;\n{before}\
+             @%p1 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r5], [%rd1], 16, [%r6];\n"
+        )
+    };
+    let landed = "@%p31 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r1+8], 16;\n".to_owned()
+        + &wait(8, 0);
+    clean(program(&copy(""), &landed));
+    let store = "@%p1 st.shared.u32 [%r1+2048], 7;\n";
+    let load = landed + "@%p31 ld.shared.u32 %r10, [%r1+2048];\n";
+    error(program(&copy(store), &load), "E3", "ld.shared");
 }
 
 // ---- tensor memory -----------------------------------------------------------------------------------------------------

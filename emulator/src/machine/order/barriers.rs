@@ -148,6 +148,15 @@ impl Order<'_> {
         Ok(())
     }
 
+    /// An operation will complete on the barrier: when its phase is complete, the issuer had come this far.
+    pub(super) fn issued_for(&mut self, by: Issuer, address: SharedAddress) {
+        let index = self.index(by);
+        let known = &self.warps[index].known;
+        let arriving = &mut self.mbarriers.entry(address).or_default().arriving;
+        arriving.happened.join(&known.ordinary);
+        arriving.happened.join(&known.happened);
+    }
+
     /// The arrival of a `tcgen05.commit`, or behind copies, whose operations are complete.
     pub fn completion_arrives(&mut self, by: Issuer, ticket: &Ticket, address: SharedAddress) {
         if let Ticket::Arrival(knowledge) = ticket {
@@ -168,7 +177,7 @@ impl Order<'_> {
         let observers = std::mem::take(&mut barrier.observers);
         let lapped = observers
             .iter()
-            .find(|(seen, _)| !barrier.arriving.ordinary.covers(*seen));
+            .find(|(seen, _)| !barrier.arriving.has_happened(*seen));
         let (Some((_, waiter)), Some(by)) = (lapped, barrier.last) else {
             return Ok(());
         };

@@ -55,6 +55,9 @@ pub struct Knowledge {
     pub tensor: Clock,
     /// mbarriers whose initialisation `fence.mbarrier_init` has published.
     pub inits: Clock,
+    /// What the issuers of asynchronous copies had done before. A copy that lands was issued, so this has happened too;
+    /// but it makes no memory visible: only the copy's own bytes are (PTX ISA §9.7.9.25.4).
+    pub happened: Clock,
 }
 
 impl Knowledge {
@@ -68,6 +71,12 @@ impl Knowledge {
     pub fn join_published(&mut self, other: &Knowledge) {
         self.tensor.join(&other.tensor);
         self.inits.join(&other.inits);
+        self.happened.join(&other.happened);
+    }
+
+    /// Whether the moment has passed for sure, visible or not.
+    pub fn has_happened(&self, epoch: Epoch) -> bool {
+        self.ordinary.covers(epoch) || self.happened.covers(epoch)
     }
 }
 

@@ -21,6 +21,7 @@ impl Order<'_> {
             Completion::Phase => {
                 for barrier in operation.work.barriers() {
                     self.mbarrier_use(by, *barrier, Use::Asynchronous)?;
+                    self.issued_for(by, *barrier);
                 }
                 None
             }
