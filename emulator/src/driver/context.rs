@@ -4,6 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use super::abi::{Handle, Out, answer, put};
 use super::device::check_device;
+use super::queue::finish_launches;
 use super::state::{Context, check_context, context_stack, driver};
 use super::status::Status;
 
@@ -54,6 +55,7 @@ extern "C" fn cuDevicePrimaryCtxRetain(context: Out<Handle>, device: c_int) -> S
 extern "C" fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> Status {
     answer(|| {
         check_device(device)?;
+        finish_launches();
         let driver = driver()?;
         let mut objects = driver.objects();
         match (objects.primary.retained, objects.primary.context) {
@@ -72,6 +74,7 @@ extern "C" fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> Status {
 extern "C" fn cuDevicePrimaryCtxReset_v2(device: c_int) -> Status {
     answer(|| {
         check_device(device)?;
+        finish_launches();
         let driver = driver()?;
         let mut objects = driver.objects();
         if let Some(context) = objects.primary.context {
@@ -164,6 +167,7 @@ unsafe extern "C" fn cuCtxCreate_v4(
 
 extern "C" fn cuCtxDestroy_v2(context: Handle) -> Status {
     answer(|| {
+        finish_launches();
         let driver = driver()?;
         let mut objects = driver.objects();
         objects.live_context(context)?;
@@ -255,8 +259,11 @@ extern "C" fn cuCtxGetApiVersion(context: Handle, version: Out<u32>) -> Status {
 }
 
 extern "C" fn cuCtxSynchronize() -> Status {
-    // Launches run to completion when they are made; what is left is their failure.
-    answer(check_context)
+    answer(|| {
+        finish_launches();
+        // What is left of launches is their failure.
+        check_context()
+    })
 }
 
 extern "C" fn cuCtxGetStreamPriorityRange(least: Out<c_int>, greatest: Out<c_int>) -> Status {

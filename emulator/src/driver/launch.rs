@@ -1,13 +1,13 @@
-//! Kernel launches. They run to completion inside the call; a failure breaks the context, as on a
-//! device, and every later call in it returns the failure's status.
+//! Kernel launches. They run to completion inside the call, but for those that may overlap with the next one
+//! ([`queue`]); a failure breaks the context, as on a device, and every later call in it returns the failure's status.
 
 use std::ffi::c_void;
 
 use super::abi::{Handle, answer, elements};
 use super::state::{Driver, Function};
 use super::status::Status;
-use super::{observe, options, report};
-use crate::machine::{FailureClass, Launch, LaunchFailure};
+use super::{observe, options, queue, report};
+use crate::machine::{FailureClass, Launch, LaunchFailure, LaunchReport};
 
 pub(super) const FUNCTIONS: &[super::Function] = functions![cuLaunchKernel, cuLaunchKernelEx];
 
@@ -34,6 +34,8 @@ struct LaunchAttribute {
 #[derive(Default)]
 struct Attributes {
     cluster: Option<[u32; 3]>,
+    /// It may start before the launch before it has ended.
+    is_dependent: bool,
 }
 
 impl Attributes {
@@ -41,11 +43,11 @@ impl Attributes {
         let mut parsed = Self::default();
         for attribute in attributes {
             match attribute.id {
-                // Hints, or promises about overlap with other launches, which there never is:
-                // ignore, access policy window, synchronisation policy, cluster scheduling,
-                // programmatic stream serialisation, priority, memory synchronisation domains,
-                // preferred cluster shape, shared-memory carveout.
-                0 | 1 | 3 | 5 | 6 | 8 | 9 | 10 | 11 | 14 => {}
+                // Hints: ignore, access policy window, synchronisation policy, cluster scheduling, programmatic
+                // event, priority, memory synchronisation domains, preferred cluster shape, shared-memory carveout.
+                0 | 1 | 3 | 5 | 8 | 9 | 10 | 11 | 14 => {}
+                // CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+                6 => parsed.is_dependent = attribute.value[0] != 0,
                 // CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
                 4 => {
                     let [x, y, z, ..] = attribute.value;
@@ -181,11 +183,26 @@ unsafe fn launch(
         options: options::of_thread().unwrap_or_else(|| driver.options.clone()),
         kernel: function.kernel,
     };
+    let is_dependent = attributes.is_dependent;
+    let Some(launch) = queue::enqueue(driver, context, config.stream, launch, is_dependent)? else {
+        return Ok(());
+    };
     let launched = driver.device.launch(&launch);
     observe::write();
+    settle(driver, context, launched.map(|report| vec![report]))
+}
+
+/// Reports what launches were warned of, or why one failed. A refusal is the result of the call; any other failure breaks
+/// the context.
+pub(super) fn settle(
+    driver: &Driver,
+    context: Handle,
+    launched: Result<Vec<LaunchReport>, LaunchFailure>,
+) -> Result<(), Status> {
     let failure = match launched {
         Ok(launched) => {
-            launched.warnings.iter().for_each(report::file_warning);
+            let warnings = launched.iter().flat_map(|launched| &launched.warnings);
+            warnings.for_each(report::file_warning);
             return Ok(());
         }
         Err(failure) => failure,

@@ -7,6 +7,7 @@ use std::ffi::{c_int, c_void};
 
 use super::abi::{Handle, Out, answer, put};
 use super::device::check_device;
+use super::queue::finish_launches;
 use super::state::{Allocation, AllocationKind, Driver, driver};
 use super::status::Status;
 use crate::machine::global::{AllocationError, GlobalFault, GlobalMemory};
@@ -79,6 +80,7 @@ fn allocate(bytes: usize, kind: AllocationKind) -> Result<u64, Status> {
 /// Frees memory of the kinds that `accepts` names. It needs no current context: what is freed is
 /// found by its address.
 fn free(address: u64, accepts: fn(AllocationKind) -> bool) -> Result<(), Status> {
+    finish_launches();
     let driver = driver()?;
     let mut objects = driver.objects();
     match objects.allocations.get(&address) {
@@ -316,6 +318,7 @@ fn on_stream(stream: Handle, work: impl FnOnce() -> Result<(), Status>) -> Statu
 
 /// The device memory, for work in the current context.
 fn memory() -> Result<&'static GlobalMemory, Status> {
+    finish_launches();
     Ok(&Driver::with_context()?.0.device.memory)
 }
 

@@ -66,6 +66,7 @@ mod names;
 mod observe;
 mod options;
 mod profiler;
+mod queue;
 mod report;
 mod state;
 mod status;

@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::sync::Arc;
 
 use super::abi::{Handle, Out, answer, elements, put, text};
+use super::queue::finish_launches;
 use super::report;
 use super::state::{Driver, Function, Module, driver};
 use super::status::Status;
@@ -201,6 +202,7 @@ unsafe extern "C" fn cuModuleLoadDataEx(
 
 extern "C" fn cuModuleUnload(module: Handle) -> Status {
     answer(|| {
+        finish_launches();
         let driver = driver()?;
         let mut objects = driver.objects();
         let module = objects.modules.remove(&module);

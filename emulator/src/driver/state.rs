@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::abi::Handle;
+use super::queue::Queue;
 use super::status::Status;
 use crate::isa;
 use crate::isa::ir::Kernel;
@@ -16,6 +17,7 @@ pub(super) struct Driver {
     pub device: Device,
     /// As the environment says.
     pub options: LaunchOptions,
+    pub queue: Queue,
     objects: Mutex<Objects>,
 }
 
@@ -30,6 +32,7 @@ pub(super) fn initialise(device: DeviceProperties, options: LaunchOptions) {
     DRIVER.get_or_init(|| Driver {
         device: Device::new(device),
         options,
+        queue: Queue::default(),
         objects: Mutex::default(),
     });
 }

@@ -1,10 +1,11 @@
-//! Streams and events. Work runs when it is submitted, so every stream is always idle and every
-//! event has happened.
+//! Streams and events. Work runs when it is submitted, or at the latest here, so every stream is idle and every event
+//! has happened.
 
 use std::ffi::{c_int, c_void};
 use std::time::Instant;
 
 use super::abi::{Handle, Out, answer, put};
+use super::queue::finish_launches;
 use super::state::{Driver, Event, Stream, driver};
 use super::status::Status;
 
@@ -68,6 +69,7 @@ extern "C" fn cuStreamCreateWithPriority(
 
 extern "C" fn cuStreamDestroy_v2(stream: Handle) -> Status {
     answer(|| {
+        finish_launches();
         let removed = driver()?.objects().streams.remove(&stream);
         removed.map(|_| ()).ok_or(Status::INVALID_HANDLE)
     })
@@ -105,11 +107,15 @@ extern "C" fn cuStreamQuery(stream: Handle) -> Status {
 }
 
 extern "C" fn cuStreamSynchronize(stream: Handle) -> Status {
-    answer(|| Driver::with_context()?.1.check_stream(stream))
+    answer(|| {
+        finish_launches();
+        Driver::with_context()?.1.check_stream(stream)
+    })
 }
 
 extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, _flags: u32) -> Status {
     answer(|| {
+        finish_launches();
         let (_, mut objects, _) = Driver::with_context()?;
         objects.check_stream(stream)?;
         objects.event_mut(event).map(|_| ())
@@ -133,6 +139,7 @@ extern "C" fn cuStreamAddCallback(
     _flags: u32,
 ) -> Status {
     answer(|| {
+        finish_launches();
         Driver::with_context()?.1.check_stream(stream)?;
         let callback = callback.ok_or(Status::INVALID_VALUE)?;
         // SAFETY: the caller hands over both to be called once; no lock is held.
@@ -149,6 +156,7 @@ extern "C" fn cuLaunchHostFunc(
     data: *mut c_void,
 ) -> Status {
     answer(|| {
+        finish_launches();
         Driver::with_context()?.1.check_stream(stream)?;
         let function = function.ok_or(Status::INVALID_VALUE)?;
         // SAFETY: the caller hands over both to be called once; no lock is held, so that it may
@@ -185,6 +193,7 @@ extern "C" fn cuEventDestroy_v2(event: Handle) -> Status {
 
 extern "C" fn cuEventRecord(event: Handle, stream: Handle) -> Status {
     answer(|| {
+        finish_launches();
         let (_, mut objects, _) = Driver::with_context()?;
         objects.check_stream(stream)?;
         objects.event_mut(event)?.recorded = Some(Instant::now());
@@ -201,7 +210,10 @@ extern "C" fn cuEventQuery(event: Handle) -> Status {
 }
 
 extern "C" fn cuEventSynchronize(event: Handle) -> Status {
-    answer(|| Driver::with_context()?.1.event_mut(event).map(|_| ()))
+    answer(|| {
+        finish_launches();
+        Driver::with_context()?.1.event_mut(event).map(|_| ())
+    })
 }
 
 /// The emulation's own time between two records, in milliseconds.

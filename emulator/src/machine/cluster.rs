@@ -10,6 +10,7 @@ use super::async_engine::{
 use super::barrier::{NamedBarriers, Reduction};
 use super::cluster_barrier;
 use super::cluster_fault::ClusterFault;
+use super::dependency::{Accessor, Dependency};
 use super::global::GlobalView;
 use super::launch_control::{self, PendingClusters, RESPONSE_BYTES};
 use super::livelock::{Spinning, Watch};
@@ -71,6 +72,8 @@ pub struct Cta {
     /// It knows that no cluster was left to cancel.
     pub saw_last_cluster: bool,
     pub pair: pair::PairState,
+    /// It has executed `griddepcontrol.launch_dependents`.
+    pub launched_dependents: bool,
 }
 
 impl Cta {
@@ -96,6 +99,7 @@ pub struct Cluster<'l> {
     /// Decides which `try_wait`s give up early, where the schedule has that.
     pub spurious: Option<SplitMix64>,
     pub watch: Watch,
+    pub dependency: Dependency,
     /// Takes notes, if somebody asked for them.
     pub recorder: Option<Box<Recorder>>,
     pub report: LaunchReport,
@@ -145,6 +149,7 @@ impl<'l> Cluster<'l> {
             turns: TurnTaking::new(),
             spurious: None,
             watch: Watch::default(),
+            dependency: Dependency::default(),
             recorder: context.recorder().map(Box::new),
             report: LaunchReport::default(),
             cta_group: None,
@@ -171,6 +176,7 @@ impl<'l> Cluster<'l> {
             ];
             cta.id = [0, 1, 2].map(|d| first[d] + within[d]);
             cta.saw_last_cluster = false;
+            cta.launched_dependents = false;
             cta.shared.reset(
                 self.context.properties.reserved_shared_bytes,
                 self.context.shared_bytes,
@@ -516,6 +522,12 @@ impl<'l> Cluster<'l> {
             order.complete(&operation);
         }
         let Operation { issuer, work, .. } = operation;
+        self.global.set_accessor(|| Accessor {
+            cta: self.ctas[issuer.cta as usize].id,
+            warp: issuer.warp,
+            lanes: 1 << issuer.lane,
+            line: issuer.line,
+        });
         self.apply(issuer, work)
             .map_err(|kind| LateFailure { issuer, kind })
     }

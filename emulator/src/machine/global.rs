@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use thiserror::Error;
 
+use super::dependency::{Access, AccessLog, Accessor};
+
 /// Alignment of every allocation, as `cuMemAlloc` gives at least 256 bytes and allocators build on
 /// more.
 pub const ALLOCATION_ALIGNMENT: u64 = 512;
@@ -219,6 +221,7 @@ impl GlobalMemory {
         GlobalView {
             blocks: blocks.values().cloned().collect(),
             last: Cell::new(0),
+            log: None,
         }
     }
 
@@ -285,6 +288,8 @@ pub struct GlobalView {
     blocks: Vec<Arc<Block>>,
     /// Index of the block of the last access: accesses cluster.
     last: Cell<usize>,
+    /// Takes note of every access, if somebody asked for it.
+    log: Option<Box<AccessLog>>,
 }
 
 impl Clone for GlobalView {
@@ -292,11 +297,37 @@ impl Clone for GlobalView {
         Self {
             blocks: self.blocks.clone(),
             last: Cell::new(0),
+            log: None,
         }
     }
 }
 
 impl GlobalView {
+    /// From now on, accesses are noted.
+    pub fn log_accesses(&mut self) {
+        self.log = Some(Box::default());
+    }
+
+    /// The accesses since the last call.
+    pub fn take_accesses(&self) -> Vec<Access> {
+        self.log.as_ref().map_or_else(Vec::new, |log| log.take())
+    }
+
+    /// Who accesses memory from now on, for the log.
+    #[inline]
+    pub fn set_accessor(&self, accessor: impl FnOnce() -> Accessor) {
+        if let Some(log) = &self.log {
+            log.set_accessor(accessor());
+        }
+    }
+
+    #[inline]
+    fn note(&self, address: u64, bytes: u64, writes: bool) {
+        if let Some(log) = &self.log {
+            log.add(address, bytes, writes);
+        }
+    }
+
     /// The allocation that holds all of `bytes` bytes at `address`.
     fn find(&self, address: u64, bytes: u64) -> Result<&Block, GlobalFault> {
         if let Some(block) = self.blocks.get(self.last.get())
@@ -343,6 +374,7 @@ impl GlobalView {
             return Ok(());
         }
         let source = self.pointer(address, into.len() as u64)?;
+        self.note(address, into.len() as u64, false);
         let head = source.align_offset(WORD).min(into.len());
         let (head_bytes, rest) = into.split_at_mut(head);
         let (words, tail) = rest.as_chunks_mut::<WORD>();
@@ -370,6 +402,7 @@ impl GlobalView {
             return Ok(());
         }
         let target = self.pointer(address, from.len() as u64)?;
+        self.note(address, from.len() as u64, true);
         let head = target.align_offset(WORD).min(from.len());
         let (head_bytes, rest) = from.split_at(head);
         let (words, tail) = rest.as_chunks::<WORD>();
@@ -392,6 +425,7 @@ impl GlobalView {
     #[inline]
     pub fn load(&self, address: u64, bytes: u64) -> Result<u64, GlobalFault> {
         let part = Part::at(self.aligned_pointer(address, bytes)?);
+        self.note(address, bytes, false);
         Ok(part.load() >> part.shift() & mask(bytes as usize))
     }
 
@@ -399,6 +433,7 @@ impl GlobalView {
     #[inline]
     pub fn store(&self, address: u64, bytes: u64, value: u64) -> Result<(), GlobalFault> {
         let part = Part::at(self.aligned_pointer(address, bytes)?);
+        self.note(address, bytes, true);
         part.store(bytes as usize, value);
         Ok(())
     }
@@ -412,6 +447,7 @@ impl GlobalView {
         mut update: impl FnMut(u64) -> u64,
     ) -> Result<u64, GlobalFault> {
         let part = Part::at(self.aligned_pointer(address, bytes)?);
+        self.note(address, bytes, true);
         let (mask, shift) = (mask(bytes as usize), part.shift());
         let old = part.update(Ordering::SeqCst, |word| {
             let new = update(word >> shift & mask);

@@ -34,35 +34,8 @@ impl Device {
     fn run(&self, launch: &Launch) -> Result<LaunchReport, LaunchFailure> {
         let start = Instant::now();
         let kernel = &launch.kernel;
-        let shared_bytes = self
-            .check(launch)
-            .map_err(|kind| failure(kernel, None, kind))?;
-        let cluster_size: u64 = launch
-            .cluster
-            .iter()
-            .map(|extent| u64::from(*extent))
-            .product();
-        let ctas: u64 = launch
-            .grid
-            .iter()
-            .map(|extent| u64::from(*extent))
-            .product();
-        let clusters = ctas / cluster_size;
-        let threads = thread_count(launch.options.threads, clusters);
-        let context = Context {
-            launch,
-            kernel,
-            properties: &self.properties,
-            shared_bytes,
-            stop: AtomicBool::new(false),
-            pending: PendingClusters::new(clusters),
-            spinning: Spinning::new(threads),
-            number: launch
-                .options
-                .observer
-                .as_ref()
-                .map_or(0, |o| o.number_launch()),
-        };
+        let threads = thread_count(launch.options.threads, launch.clusters());
+        let context = self.context(launch, threads)?;
         let outcome = Mutex::new((LaunchReport::default(), None));
         let view = self.memory.view();
         let worker = |view: GlobalView| {
@@ -109,6 +82,43 @@ impl Device {
             Some((_, error)) => Err(error),
             None => Ok(report),
         }
+    }
+
+    /// Checks a launch, and gathers what its CTAs share on so many host threads.
+    pub(super) fn context<'l>(
+        &'l self,
+        launch: &'l Launch,
+        threads: usize,
+    ) -> Result<Context<'l>, LaunchFailure> {
+        let kernel = &launch.kernel;
+        let shared_bytes = self
+            .check(launch)
+            .map_err(|kind| failure(kernel, None, kind))?;
+        Ok(Context {
+            launch,
+            kernel,
+            properties: &self.properties,
+            shared_bytes,
+            stop: AtomicBool::new(false),
+            pending: PendingClusters::new(launch.clusters()),
+            spinning: Spinning::new(threads),
+            number: launch
+                .options
+                .observer
+                .as_ref()
+                .map_or(0, |o| o.number_launch()),
+        })
+    }
+
+    /// Checks everything that a driver checks before it starts a grid, without starting it.
+    ///
+    /// # Errors
+    /// A failure that [is a refusal](LaunchFailure::is_refusal).
+    pub fn check_launch(&self, launch: &Launch) -> Result<(), LaunchFailure> {
+        let checked = self.check(launch);
+        checked
+            .map(drop)
+            .map_err(|kind| failure(&launch.kernel, None, kind))
     }
 
     /// Checks everything that a driver checks before it starts a grid; returns the bytes of a CTA's shared window.

@@ -24,6 +24,15 @@ impl PendingClusters {
         }
     }
 
+    /// Clusters of the grid, started or not.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.next.load(Ordering::Relaxed) >= self.count
+    }
+
     /// The index of a cluster that nobody else gets.
     pub fn take(&self) -> Option<u64> {
         let next = |next: u64| (next < self.count).then_some(next + 1);

@@ -52,6 +52,8 @@ pub struct Watch {
     active: Option<Box<Active>>,
     /// Whether the cluster is among the spinning ones.
     spins: bool,
+    /// Whether it did anything but poll since it was suspended last.
+    changed: bool,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,7 @@ impl Watch {
     pub fn reset(&mut self) {
         *self = Self {
             next: WATCH_EVERY,
+            changed: true,
             ..Self::default()
         };
     }
@@ -121,6 +124,7 @@ impl Cluster<'_> {
 
     /// Something happened that others may notice.
     pub fn changed(&mut self) {
+        self.watch.changed = true;
         if self.watch.active.take().is_some() {
             self.watch.next = self.steps + WATCH_EVERY;
         }
@@ -129,6 +133,20 @@ impl Cluster<'_> {
             spinning.changes.fetch_add(1, Ordering::SeqCst);
             spinning.spinning.fetch_sub(1, Ordering::SeqCst);
         }
+    }
+
+    /// The cluster lets others run for a while; tells whether it did anything but poll since it last did so.
+    pub fn suspend(&mut self) -> bool {
+        if let Some(active) = &mut self.watch.active {
+            active.found = 0;
+        }
+        if std::mem::take(&mut self.watch.spins) {
+            self.context
+                .spinning
+                .spinning
+                .fetch_sub(1, Ordering::SeqCst);
+        }
+        std::mem::take(&mut self.watch.changed)
     }
 
     /// Takes note of an instruction that was executed during a watch.

@@ -7,6 +7,7 @@ mod chunks;
 pub(crate) mod cluster;
 mod cluster_barrier;
 pub mod cluster_fault;
+mod dependency;
 mod exec;
 mod explore;
 pub mod global;
@@ -39,6 +40,7 @@ use std::sync::Arc;
 use crate::isa::ir::Kernel;
 use crate::observe::Observer;
 
+pub use dependency::{DependentRace, launches_dependents};
 pub use explore::{Exploration, FailingSchedule, explore};
 pub use load::ModuleError;
 pub use report::{FailureClass, FailureKind, LaunchFailure, LaunchReport};
@@ -120,6 +122,12 @@ pub struct Launch {
 }
 
 impl Launch {
+    /// Clusters of the grid.
+    fn clusters(&self) -> u64 {
+        let product = |extents: [u32; 3]| extents.iter().map(|&e| u64::from(e)).product::<u64>();
+        product(self.grid) / product(self.cluster).max(1)
+    }
+
     /// The first CTA of a cluster, by the cluster's index in the grid.
     fn first_cta(&self, index: u64) -> [u32; 3] {
         let Self { grid, cluster, .. } = self;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::cluster_fault::{ClusterFault, ClusterMisfit};
+use super::dependency::DependentRace;
 use super::global::GlobalFault;
 use super::order::{Finding, Warning};
 use super::schedule::Schedule;
@@ -293,6 +294,8 @@ pub enum FailureKind {
     AsyncRace(Box<AsyncRace>),
     #[error("{0}")]
     Order(Box<Finding>),
+    #[error("{0}")]
+    Dependent(Box<DependentRace>),
     #[error("tensor memory accelerator: {0}")]
     Tma(String),
     #[error("tensor core: {0}")]
@@ -462,6 +465,8 @@ pub enum StallReason {
         arrived: u32,
         expected: u32,
     },
+    /// `griddepcontrol.wait`
+    Grid,
     /// The other members of a warp collective.
     Collective {
         members: u32,
@@ -567,6 +572,7 @@ impl fmt::Display for StallReason {
                 )
             }
             Self::ClusterBarrier => write!(f, "waits for all threads of the cluster"),
+            Self::Grid => write!(f, "waits for the end of the grid before"),
             Self::Pair => write!(f, "waits for the other CTA of its pair to do the same"),
             Self::InvalidatedMbarrier { address } => write!(
                 f,

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::async_engine::Operation;
 use super::cluster::{At, Cluster, LateFailure};
+use super::dependency::{Accessor, Pause};
 use super::exec::{self, Flow};
 use super::report::{
     FailureKind, InFlight, LaunchFailure, Site, SourceLine, Stall, StallReason, StallReport,
@@ -31,11 +32,23 @@ const STOP_CHECK_TURNS: u32 = 256;
 impl Cluster<'_> {
     /// Runs the cluster until all its threads have exited.
     pub fn run(&mut self) -> Result<(), LaunchFailure> {
+        match self.advance()? {
+            Pause::Exited => Ok(()),
+            Pause::Polling => Err(self.stalled(Stall::Livelock)),
+            Pause::Dependency => Err(self.stalled(Stall::Deadlock)),
+        }
+    }
+
+    /// Runs the cluster until it cannot go on alone.
+    pub fn advance(&mut self) -> Result<Pause, LaunchFailure> {
         let limit = self.context.launch.options.step_limit;
-        let mut last_completion = 0;
+        let mut last_completion = self.steps;
         let mut turns = 0u32;
         loop {
             turns = turns.wrapping_add(1);
+            if self.stops() {
+                return Ok(Pause::Dependency);
+            }
             if let Some(recorder) = &mut self.recorder {
                 recorder.look(&mut self.ctas);
             }
@@ -43,7 +56,10 @@ impl Cluster<'_> {
                 return Err(self.stalled(Stall::StepLimit));
             }
             if turns.is_multiple_of(WATCH_TURNS) && self.livelocked() {
-                return Err(self.stalled(Stall::Livelock));
+                return Ok(match self.waits_for_grid() {
+                    true => Pause::Dependency,
+                    false => Pause::Polling,
+                });
             }
             if turns.is_multiple_of(STOP_CHECK_TURNS) && self.context.stop.load(Ordering::Relaxed) {
                 return Err(failure(self.context.kernel, None, FailureKind::Stopped));
@@ -65,10 +81,14 @@ impl Cluster<'_> {
                 .iter()
                 .all(|cta| cta.warps.iter().all(|warp| warp.live == 0))
             {
-                return self.finish();
+                self.finish()?;
+                return Ok(Pause::Exited);
             }
             last_completion = self.steps;
             if !self.complete_one()? {
+                if self.waits_for_grid() {
+                    return Ok(Pause::Dependency);
+                }
                 return Err(self.stalled(Stall::Deadlock));
             }
         }
@@ -159,6 +179,12 @@ impl Cluster<'_> {
             if let Some(recorder) = &mut self.recorder {
                 recorder.instruction(&self.ctas[cta].warps[warp], pc, inst, active);
             }
+            self.global.set_accessor(|| Accessor {
+                cta: self.ctas[cta].id,
+                warp: warp as u32,
+                lanes: active,
+                line: inst.line,
+            });
             let flow = exec::execute(self, at, inst, active)
                 .map_err(|kind| self.failed(at, active, kind))?;
             if self.watch.is_active() {
@@ -443,7 +469,7 @@ impl Cluster<'_> {
             .collect()
     }
 
-    fn stalled(&mut self, stall: Stall) -> LaunchFailure {
+    pub fn stalled(&mut self, stall: Stall) -> LaunchFailure {
         let mut groups = Vec::new();
         for cta in 0..self.ctas.len() {
             for warp in 0..self.ctas[cta].warps.len() {
@@ -536,6 +562,7 @@ impl Cluster<'_> {
             }
             Wait::Pair => StallReason::Pair,
             Wait::ClusterBarrier => StallReason::ClusterBarrier,
+            Wait::Grid => StallReason::Grid,
             Wait::BulkGroup { allowed, .. } => StallReason::BulkGroup { allowed },
             Wait::CopyGroup { allowed } => StallReason::CopyGroup { allowed },
             Wait::WarpgroupMma { allowed } => StallReason::WarpgroupMma { allowed },

@@ -61,6 +61,8 @@ pub enum Wait {
     WarpgroupMma { allowed: u32 },
     /// All threads of the cluster.
     ClusterBarrier,
+    /// The end of the grid before, of which this is a dependent.
+    Grid,
 }
 
 /// Lanes that wait for each other at an instruction.

@@ -309,6 +309,97 @@ fn launch_attributes_are_checked() {
     assert!(read(out, 7).into_iter().eq(0..7));
 }
 
+/// A primary that writes 1 after its dependents may start, and dependents that copy it to the next word.
+const OVERLAPPING: &str = "
+.visible .entry primary(.param .u64 out) {
+    .reg .b64 %p;
+    ld.param.u64 %p, [out];
+    griddepcontrol.launch_dependents;
+    st.global.u32 [%p], 1;
+    ret;
+}
+.visible .entry waits(.param .u64 out) {
+    .reg .b64 %p;
+    .reg .b32 %v;
+    ld.param.u64 %p, [out];
+    griddepcontrol.wait;
+    ld.global.u32 %v, [%p];
+    st.global.u32 [%p+4], %v;
+    ret;
+}
+.visible .entry reads_early(.param .u64 out) {
+    .reg .b64 %p;
+    .reg .b32 %v;
+    ld.param.u64 %p, [out];
+    ld.global.u32 %v, [%p];
+    st.global.u32 [%p+4], %v;
+    ret;
+}";
+
+#[test]
+fn a_launch_with_the_attribute_overlaps_with_the_one_before() {
+    let _context = Context::new();
+    let (status, module, log) = load(&format!("{HEAD}{OVERLAPPING}"));
+    assert_eq!(status, SUCCESS, "{log}");
+    let [primary, waits, reads_early] =
+        ["primary", "waits", "reads_early"].map(|name| function(module, name));
+    let out = allocate(8);
+    let launch = |function, is_dependent: u32, stream| {
+        let mut out = out;
+        let mut params: [Pointer; 1] = [ptr::from_mut(&mut out).cast()];
+        let mut value = [0; 16];
+        value[0] = is_dependent;
+        // CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+        let attribute = LaunchAttribute {
+            id: 6,
+            padding: 0,
+            value,
+        };
+        let config = LaunchConfig {
+            grid: [1; 3],
+            block: [1; 3],
+            shared_bytes: 0,
+            stream,
+            attributes: &attribute,
+            attribute_count: 1,
+        };
+        cuLaunchKernelEx(&config, function, params.as_mut_ptr(), ptr::null_mut())
+    };
+    let none = ptr::null_mut();
+    let clear = || assert_eq!(cuMemsetD32_v2(out, 0, 2), SUCCESS);
+    // A primary without a dependent runs before anybody can notice.
+    clear();
+    assert_eq!(launch(primary, 0, none), SUCCESS);
+    assert_eq!(read(out, 2), [1, 0]);
+    clear();
+    assert_eq!(launch(primary, 0, none), SUCCESS);
+    assert_eq!(launch(waits, 1, none), SUCCESS);
+    assert_eq!(read(out, 2), [1, 1]);
+    // Without the attribute, in another stream or after a synchronisation, it is no dependent.
+    let mut stream = ptr::null_mut();
+    assert_eq!(cuStreamCreateWithPriority(&mut stream, 0, 0), SUCCESS);
+    for (is_dependent, stream, synchronises) in
+        [(0, none, false), (1, stream, false), (1, none, true)]
+    {
+        clear();
+        assert_eq!(launch(primary, 0, none), SUCCESS);
+        if synchronises {
+            assert_eq!(cuCtxSynchronize(), SUCCESS);
+        }
+        assert_eq!(launch(reads_early, is_dependent, stream), SUCCESS);
+        assert_eq!(read(out, 2), [1, 1]);
+    }
+    clear();
+    assert_eq!(launch(primary, 0, none), SUCCESS);
+    assert_eq!(launch(reads_early, 1, none), SUCCESS);
+    assert_eq!(cuCtxSynchronize(), Status::LAUNCH_FAILED.0);
+    let report = take_last_report().unwrap();
+    assert!(
+        report.contains("E14") && report.contains("of kernel `primary`"),
+        "{report}"
+    );
+}
+
 #[test]
 fn variables_live_as_long_as_their_module() {
     let _context = Context::new();

@@ -10,6 +10,7 @@ mod cluster;
 mod collectives;
 mod conversions;
 mod cp_async;
+mod dependent_launch;
 mod fragments;
 mod launch_control;
 mod matrix_load;

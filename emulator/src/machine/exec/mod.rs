@@ -19,6 +19,7 @@ mod warpgroup;
 pub use warpgroup::complete as complete_warpgroup_mma;
 
 use super::cluster::{At, Cluster};
+use super::dependency;
 use super::report::{FailureKind, Step};
 use super::warp::{Wait, Warp, lanes};
 use crate::isa::alu;
@@ -175,8 +176,7 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
                 )));
             }
         }
-        // Launches run one after the other, so the grids that this one depends on are complete.
-        Op::GridDependency { .. } => {}
+        Op::GridDependency { wait } => return Ok(dependency::execute(cluster, at, *wait)),
         Op::Nanosleep { .. } => return Ok(Flow::Yield),
     }
     Ok(Flow::Next)

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{AsyncRace, FailureKind, LaunchFailure, Site, SourceLine};
 use crate::json::{Object, array};
+use crate::machine::DependentRace;
 use crate::machine::global::GlobalFault;
 use crate::machine::mbarrier::MBARRIER_BYTES;
 use crate::machine::order::{Finding, Party, Warning};
@@ -20,7 +21,7 @@ impl LaunchFailure {
     /// | `kernel`, `line`, `text` | the instruction: its line in the PTX, from 1, and that line |
     /// | `cta`, `warp`, `lanes` | who executed it |
     /// | `memory` | `space`, `start` and `end` of the bytes or columns; `cta`: whose memory it is |
-    /// | `other` | the other party: `cta`, `warp`, `did`, `operation`, `line`, `text` |
+    /// | `other` | the other party: `kernel` (of another grid), `cta`, `warp`, `did`, `operation`, `line`, `text` |
     /// | `missing` | what would order the two |
     /// | `replay` | the environment variable that brings the schedule back |
     pub fn to_json(&self) -> String {
@@ -58,6 +59,7 @@ impl Warning {
 fn rule(kind: &FailureKind) -> Option<&'static str> {
     match kind {
         FailureKind::Order(finding) => Some(finding.rule.id()),
+        FailureKind::Dependent(_) => Some("E14"),
         _ => None,
     }
 }
@@ -80,6 +82,7 @@ fn of_kind(object: Object, kind: &FailureKind) -> Object {
     match kind {
         FailureKind::Order(finding) => of_finding(object, finding),
         FailureKind::AsyncRace(race) => of_race(object, race),
+        FailureKind::Dependent(race) => of_dependent(object, race),
         FailureKind::OutOfBounds {
             space,
             address,
@@ -121,6 +124,18 @@ fn of_race(object: Object, race: &AsyncRace) -> Object {
         .field("memory", memory(race.space, race.overlap.clone(), None))
         .field("other", of_source(other, &race.issued_at).finish())
         .text("missing", "a wait for the completion of the other")
+}
+
+fn of_dependent(object: Object, race: &DependentRace) -> Object {
+    let other = Object::default()
+        .text("kernel", &*race.kernel)
+        .field("cta", array(race.cta))
+        .number("warp", race.warp)
+        .text("did", race.before);
+    object
+        .field("memory", memory("global", race.overlap.clone(), None))
+        .field("other", of_source(other, &race.source).finish())
+        .text("missing", "griddepcontrol.wait")
 }
 
 fn party(party: &Party) -> String {
