@@ -99,7 +99,8 @@ impl Mbarrier {
         Ok(())
     }
 
-    fn advance(&mut self) -> Progress {
+    /// Completes the phase if it needs nothing more.
+    pub fn advance(&mut self) -> Progress {
         if self.pending != 0 || self.tx != 0 {
             return Progress::SamePhase;
         }

@@ -136,7 +136,14 @@ fn arrive_expect_tx_expects_first() {
     assert_eq!(alone(1, &body).run()[..2], [0, 1]);
 }
 
-/// Expecting bytes is no arrival and completes nothing.
+/// Bytes that came first leave nothing to wait for when they are expected after the last arrival.
+#[test]
+fn expect_tx_completes_a_phase_that_needs_nothing_more() {
+    let body = [&complete(64), ARRIVE, &test(0, 0), &expect(64), &test(1, 0)].concat();
+    assert_eq!(alone(1, &body).run()[..2], [0, 1]);
+}
+
+/// Expecting bytes is no arrival.
 #[test]
 fn expect_tx_does_not_arrive() {
     let body = [expect(64), complete(64), test(0, 0)].concat();

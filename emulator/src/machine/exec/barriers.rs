@@ -186,7 +186,7 @@ pub fn mbarrier(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> 
                 use_mbarrier(cluster, at, lane, address)?;
                 cluster.mbarrier(address, |barrier| {
                     barrier.expect_tx(bytes)?;
-                    Ok(Progress::SamePhase)
+                    Ok(barrier.advance())
                 })?;
             }
             MbarrierOp::CompleteTx {
