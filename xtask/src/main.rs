@@ -2,8 +2,10 @@
 //! do.
 
 mod build_ptx;
+mod fuzz;
 mod graph;
 mod libcuda;
+mod miri;
 mod ptxas;
 mod sass;
 mod setup;
@@ -37,6 +39,11 @@ enum Command {
     /// Run programs that know nothing of the emulator against that library: a Python script, and
     /// the examples and tests of the crate cudarc
     ThirdParty,
+    /// Load and launch changed kernels and broken texts in the emulator, until one of them makes it panic or hang
+    Fuzz(fuzz::Arguments),
+    /// Run the emulator's unit tests of modules with unsafe code under Miri (needs a nightly
+    /// toolchain with the component `miri`)
+    Miri,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,5 +53,7 @@ fn main() -> anyhow::Result<()> {
         Command::Sass(arguments) => sass::run(arguments),
         Command::Libcuda(arguments) => libcuda::run(&arguments),
         Command::ThirdParty => third_party::run(),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Miri => miri::run(),
     }
 }

@@ -430,7 +430,7 @@ fn data_and_barrier_are_in_one_cta() {
 }
 
 /// CTA `sender` copies 64 input bytes to the CTAs of `mask`, which wait for them; the others keep what they had.
-fn multicast(ctas: u32, sender: u32, mask: u32) -> Vec<u32> {
+fn multicast(ctas: u32, sender: u32, mask: u32) -> Program {
     let body = format!(
         r"
     mad.lo.u32 %r20, %r0, 4, %r1;
@@ -459,15 +459,18 @@ WAITED:
         wait(0, 0)
     );
     let input: Vec<u8> = (0..16u32).flat_map(|i| (300 + i).to_le_bytes()).collect();
-    Program::with_input(&format!("{RANKS}{body}"), &input)
-        .cluster(ctas)
-        .run()
+    Program::with_input(&format!("{RANKS}{body}"), &input).cluster(ctas)
+}
+
+/// A copy to both CTAs of a cluster.
+pub fn example() -> Program {
+    multicast(2, 0, 0b11)
 }
 
 #[test]
 fn multicast_reaches_each_cta_of_the_mask_and_no_other() {
     for (ctas, sender, mask) in [(2, 0, 0b11), (2, 1, 0b01), (4, 2, 0b1111), (4, 0, 0b1010)] {
-        let out = multicast(ctas, sender, mask);
+        let out = multicast(ctas, sender, mask).run();
         for cta in 0..ctas {
             let expected: Vec<u32> = match mask >> cta & 1 {
                 1 => (300..316).chain([5; 16]).collect(),

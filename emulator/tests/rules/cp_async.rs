@@ -97,6 +97,14 @@ fn expect_race(body: &str) {
     assert_eq!((race.operation, race.in_flight), ("cp.async", "writes"));
 }
 
+/// Two groups of copies.
+pub fn example() -> Program {
+    program(&format!(
+        "{COPY_FIRST}{COMMIT}{COPY_SECOND}{COMMIT}cp.async.wait_group 0;\n\
+         ld.shared.u32 %r12, [%r11+512];\nst.global.u32 [%rd0], %r12;"
+    ))
+}
+
 #[test]
 fn wait_group_leaves_the_last_groups_in_flight() {
     let body = |pending: u32, read: u32| {

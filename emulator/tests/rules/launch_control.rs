@@ -20,8 +20,7 @@ WAITING:
 ";
 
 /// Work stealing: each CTA counts the tiles that it processes, its own and those of clusters it cancels.
-#[test]
-fn every_cta_of_the_grid_is_processed_once() {
+pub fn example() -> Program {
     let body = format!(
         r"
     .reg .b128 %q;
@@ -45,8 +44,12 @@ NEXT:
     @%p1 bra NEXT;
 "
     );
-    let program = Program::with_input(&body, &[0; 4 * 24]).grid([4, 3, 2]);
-    let counts = program.run_in_place();
+    Program::with_input(&body, &[0; 4 * 24]).grid([4, 3, 2])
+}
+
+#[test]
+fn every_cta_of_the_grid_is_processed_once() {
+    let counts = example().run_in_place();
     let (counts, _) = counts.as_chunks::<4>();
     assert_eq!(counts, [[1, 0, 0, 0]; 24]);
 }

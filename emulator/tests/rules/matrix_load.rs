@@ -41,6 +41,18 @@ fn rows() -> String {
     format!("{BARRIERS}{load} shl.b32 %r5, %r2, 4; add.u32 %r5, %r5, %r1;")
 }
 
+/// Matrices loaded, transposed and stored.
+pub fn example() -> Program {
+    let text = format!(
+        "{} ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {{%r10, %r11}}, [%r5+64];\n\
+         movmatrix.sync.aligned.m8n8.trans.b16 %r10, %r10;\n\
+         stmatrix.sync.aligned.m8n8.x2.shared.b16 [%r5+64], {{%r10, %r11}};\n{}",
+        rows(),
+        dump_registers(2),
+    );
+    Program::with_input(&text, &noise(4 * MATRIX_BYTES))
+}
+
 #[test]
 fn ldmatrix_gives_each_lane_two_elements_of_a_row() {
     let input = noise(4 * MATRIX_BYTES);

@@ -394,6 +394,18 @@ fn f32_bits(value: f64) -> u32 {
     (value as f32 + 0.0).to_bits()
 }
 
+/// A product of every kind, with and without scale factors.
+pub fn examples() -> Vec<Program> {
+    let plain = [("f16", BF16), ("tf32", TF32), ("f8f6f4", E5M2)]
+        .map(|(kind, ty)| Product::new(kind, [ty; 2], 128, 64));
+    let scaled = [("mxf8f6f4.block_scale", E2M3), ("mxf4.block_scale", E2M1)]
+        .map(|(kind, ty)| Product::new(kind, [ty; 2], 128, 64).scaled());
+    let products = plain.iter().chain(&scaled);
+    products
+        .map(|product| product.program(&product.mma("%p18")))
+        .collect()
+}
+
 #[test]
 fn f16_bf16_and_tf32_are_multiplied() {
     for (kind, ty) in [("f16", F16), ("f16", BF16), ("tf32", TF32)] {

@@ -126,7 +126,7 @@ fn place_of_c(lane: usize, i: usize) -> (usize, usize) {
 }
 
 /// Kernel: registers are loaded from words 32·i + lane of the input, A first, then B, then C.
-fn program(instruction: &str, a: usize, b: usize, c: usize, input: &[u32]) -> Vec<u32> {
+fn program(instruction: &str, a: usize, b: usize, c: usize, input: &[u32]) -> Program {
     let mut text =
         "mul.wide.u32 %rd3, %r0, 4; add.u64 %rd4, %rd3, %rd1; add.u64 %rd3, %rd3, %rd0;\n"
             .to_owned();
@@ -148,7 +148,13 @@ fn program(instruction: &str, a: usize, b: usize, c: usize, input: &[u32]) -> Ve
         text += &format!("st.global.b32 [%rd3+{}], %r{};\n", 128 * i, 30 + i);
     }
     let bytes: Vec<u8> = input.iter().flat_map(|word| word.to_le_bytes()).collect();
-    Program::with_input(&text, &bytes).run()
+    Program::with_input(&text, &bytes)
+}
+
+/// A product of f16 matrices.
+pub fn example() -> Program {
+    let instruction = "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32";
+    program(instruction, 4, 2, 4, &[0x3C00_4000; 320])
 }
 
 /// Small integers without a pattern.
@@ -200,7 +206,7 @@ fn check(kind: Kind, accumulator: &str) {
     }
     let instruction =
         format!("mma.sync.aligned.m16n8k{k}.row.col.{accumulator}.{name}.{name}.{accumulator}");
-    let out = program(&instruction, a_registers, b_registers, c_registers, &input);
+    let out = program(&instruction, a_registers, b_registers, c_registers, &input).run();
     for lane in 0..32 {
         for i in 0..4 {
             let (row, column) = place_of_c(lane, i);
@@ -239,7 +245,7 @@ fn one_element(instruction: &str, a: u32, b: u32, c: u32) -> u32 {
     input[0] = a;
     input[32 * 4] = b;
     input[32 * 6] = c;
-    program(instruction, 4, 2, 4, &input)[0]
+    program(instruction, 4, 2, 4, &input).run()[0]
 }
 
 #[test]
@@ -277,7 +283,7 @@ fn tf32_operands_are_truncated() {
     let mut input = vec![0; 32 * 10];
     input[0] = 0x3f80_1fff;
     input[32 * 4] = 0x3f80_0000;
-    assert_eq!(program(instruction, 4, 2, 4, &input)[0], 0x3f80_0000);
+    assert_eq!(program(instruction, 4, 2, 4, &input).run()[0], 0x3f80_0000);
 }
 
 #[test]
@@ -288,7 +294,7 @@ fn integer_sums_wrap_or_saturate() {
         input[0] = 255;
         input[32 * 4] = 127;
         input[32 * 6] = i32::MAX as u32 - 1;
-        program(&instruction, 4, 2, 4, &input)[0] as i32
+        program(&instruction, 4, 2, 4, &input).run()[0] as i32
     };
     assert_eq!(run(""), (i32::MAX - 1).wrapping_add(255 * 127));
     assert_eq!(run(".satfinite"), i32::MAX);

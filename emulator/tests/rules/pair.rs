@@ -273,7 +273,7 @@ impl Product {
     }
 
     /// The issuer signals both CTAs, and each writes its lanes of D.
-    fn run(&self) -> Vec<u32> {
+    fn complete(&self) -> Program {
         let n = self.n;
         let end = [
             "mov.u16 %rs0, 3;\nadd.u32 %r24, %r1, 8;\n\
@@ -286,7 +286,7 @@ impl Product {
             &free(512),
         ]
         .concat();
-        self.program(&end).run()
+        self.program(&end)
     }
 
     fn program(&self, end: &str) -> Program {
@@ -296,12 +296,17 @@ impl Product {
     }
 }
 
+/// A small product of a pair.
+pub fn example() -> Program {
+    Product::new(16).complete()
+}
+
 /// D[m, n] is in CTA m / 128, lane m % 128, column n; each CTA brings half of A, half of B and all scales of B.
 #[test]
 fn a_pair_multiplies_256_rows() {
     for n in [256, 128, 48, 16] {
         let product = Product::new(n);
-        let out = product.run();
+        let out = product.complete().run();
         for m in 0..256 {
             for column in 0..n {
                 let found = f32::from_bits(out[m * n + column]);
@@ -335,7 +340,7 @@ fn small_product(m: u32, n: u32, columns: u32) -> Vec<u32> {
         images.extend(image);
     }
     // f16 operands, f32 accumulators.
-    let instruction = 1 << 4 | n / 8 << 17 | m / 16 << 24;
+    let instruction = 1 << 4 | (n / 8) << 17 | (m / 16) << 24;
     let matrix = |at: u32| u64::from((SMEM + at) / 16) | (256 / 16) << 32 | 1 << 46 | 6 << 61;
     let body = [
         RANKS,

@@ -38,7 +38,8 @@ const UNTOUCHED: u8 = 0xEE;
 /// `%p31` holds in thread 0 only. The body may use `%r3` to `%r199` (`%r` up to 399 where it says so itself), `%rd3` to
 /// `%rd49`, `%p0` to `%p19` and `%rs`.
 pub struct Program {
-    device: Device,
+    text: String,
+    device: Arc<Device>,
     launch: Launch,
     out: u64,
     input: u64,
@@ -62,7 +63,7 @@ impl Program {
     }
 
     fn of_text(text: &str, properties: DeviceProperties, input: &[u8]) -> Program {
-        let device = Device::new(properties);
+        let device = Arc::new(Device::new(properties));
         let module = load(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let out = device.memory.allocate(4 * OUT_WORDS as u64).unwrap();
         let at = device.memory.allocate(input.len() as u64).unwrap();
@@ -81,6 +82,7 @@ impl Program {
             },
         };
         let mut program = Program {
+            text: text.to_owned(),
             device,
             launch,
             out,
@@ -137,20 +139,40 @@ impl Program {
         self.launch.params.extend(map);
     }
 
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The launch of another module in place of this one's, with the buffers as they are at the start.
+    pub fn with_text(&self, text: &str) -> Result<(Arc<Device>, Launch), LoadError> {
+        let module = load_on(&self.device, text)?;
+        self.reset();
+        let kernel = module.kernels.into_values().next();
+        let launch = Launch {
+            kernel: kernel.unwrap_or_else(|| Arc::clone(&self.launch.kernel)),
+            ..self.launch.clone()
+        };
+        Ok((Arc::clone(&self.device), launch))
+    }
+
+    fn reset(&self) {
+        let memory = &self.device.memory;
+        let untouched = [UNTOUCHED; 4];
+        memory.fill(self.out, &untouched, OUT_WORDS as u64).unwrap();
+        memory.write(self.input, &self.initial).unwrap();
+    }
+
     pub fn input_address(&self) -> u64 {
         self.input
     }
 
     fn launch(&self, asynchrony: Asynchrony) -> Result<Vec<u32>, LaunchFailure> {
-        let memory = &self.device.memory;
-        let untouched = [UNTOUCHED; 4];
-        memory.fill(self.out, &untouched, OUT_WORDS as u64).unwrap();
-        memory.write(self.input, &self.initial).unwrap();
+        self.reset();
         let mut launch = self.launch.clone();
         launch.options.schedule.asynchrony = asynchrony;
         self.device.launch(&launch)?;
         let mut bytes = vec![0; 4 * OUT_WORDS];
-        memory.read(self.out, &mut bytes).unwrap();
+        self.device.memory.read(self.out, &mut bytes).unwrap();
         Ok(bytes
             .as_chunks()
             .0
@@ -267,6 +289,20 @@ impl Program {
 fn load(text: &str) -> Result<Module, LoadError> {
     let environment = LoadEnvironment { shared_base: SMEM };
     isa::load(text, &environment, &mut |_| Err("no variables".to_owned()))
+}
+
+/// Loads a module with variables, whatever version and target it is for.
+pub fn load_on(device: &Device, text: &str) -> Result<Module, LoadError> {
+    let environment = LoadEnvironment { shared_base: SMEM };
+    isa::load(text, &environment, &mut |variable| {
+        let bytes = variable.bytes.len().max(1) as u64;
+        let address = device.memory.allocate(bytes).map_err(|e| e.to_string())?;
+        device
+            .memory
+            .write(address, &variable.bytes)
+            .map_err(|e| e.to_string())?;
+        Ok(address)
+    })
 }
 
 /// [`kernel_text`] for a Hopper GPU.

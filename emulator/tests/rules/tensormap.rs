@@ -93,10 +93,14 @@ fn program(body: &str) -> Program {
         .map(|address| tensor().encode(address))
 }
 
+/// A map built from zeros, and a load by it.
+pub fn example() -> Program {
+    program(&format!("{}{}{ACQUIRE}{}", build(), copy(), load(1024)))
+}
+
 #[test]
 fn a_kernel_builds_a_map_from_zeros() {
-    let program = program(&format!("{}{}{ACQUIRE}{}", build(), copy(), load(1024)));
-    let out = program.run_bytes();
+    let out = example().run_bytes();
     assert!(out[..1024] == expected(&tensor(), &noise(tensor().bytes())));
 }
 

@@ -300,6 +300,14 @@ fn program(body: &str) -> Program {
         .map(|address| tensor.encode(address))
 }
 
+/// A store and a reduction.
+pub fn example() -> Program {
+    let (first, second) = (store(&[0, 0], "", AREA), store(&[0, 4], "add", AREA + 512));
+    program(&format!(
+        "@%p31 {first}\n{COMMIT}@%p31 {second}\n{COMMIT}{WAIT}"
+    ))
+}
+
 /// After `wait_group.read` the source may be written again, though the destination need not be there.
 #[test]
 fn waiting_for_the_sources_frees_them() {

@@ -101,6 +101,11 @@ fn refused(body: &str, at: &str, message: &str) {
     program(body).fail_with(at, message);
 }
 
+/// One instruction, on a Hopper GPU.
+pub fn example() -> Program {
+    program(&format!("{FENCE}{}{COMMIT}{WAIT}", mma("%p0")))
+}
+
 #[test]
 fn each_warp_holds_16_rows_of_d() {
     check(&format!("{FENCE}{}{COMMIT}{WAIT}", mma("%p0")), 1.0);
