@@ -222,8 +222,8 @@ fn reference(a: &ScaledRow, b: &ScaledRow, c: u32) -> u32 {
 }
 
 proptest! {
-    // 76 elements each. Miri takes seconds for one.
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 320 }))]
+    // 76 elements each.
+    #![proptest_config(ProptestConfig::with_cases(320))]
 
     #[test]
     fn every_tile_path_agrees_with_the_reference((scales, seed) in tiles(), accumulate: bool) {
