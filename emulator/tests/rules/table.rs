@@ -27,6 +27,7 @@ fn tests_of_folder(prefix: &str, folder: &str) -> BTreeSet<String> {
     fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
         .flat_map(|path| tests(prefix, &path))
         .collect()
 }
