@@ -4,6 +4,8 @@
 //! the emulator's own checks ask for it. `NVFP4_PTX` names a file with another build of the
 //! kernels, to be tested instead of the shipped one.
 
+pub mod mutation;
+
 use std::borrow::Cow;
 use std::fmt;
 

@@ -1,0 +1,129 @@
+//! `cargo xtask mutate`: changes every fence, wait, arrival, count, descriptor field, parity, address and the like of the
+//! shipped kernels, one at a time, and tells which changes nothing notices.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use clap::Parser;
+use indicatif::{ParallelProgressIterator, ProgressBar, ProgressStyle};
+use nvfp4_dual_gemm::kernels::ENTRIES;
+use nvfp4_dual_gemm_tests::mutation::{Judge, Mutation, Operator, Verdict, of_entry};
+use nvfp4_dual_gemm_tests::ptx;
+use rayon::prelude::*;
+
+/// Changes the shipped kernels' PTX in one place at a time, runs each on the emulator, and reports the changes that nothing
+/// notices.
+#[derive(Parser)]
+#[command(name = "cargo xtask mutate")]
+struct Arguments {
+    /// Only entries whose name contains this
+    #[arg(long)]
+    entry: Option<String>,
+    /// Only changes whose kind contains this, such as "fence" or "parity"
+    #[arg(long)]
+    operator: Option<String>,
+    /// Print every change and what noticed it
+    #[arg(long)]
+    verbose: bool,
+    /// Print the changes, run nothing
+    #[arg(long)]
+    list: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let text = ptx();
+    let lines: Vec<&str> = text.lines().collect();
+    let (mut killed, mut total, mut unexplained) = (0, 0, 0);
+    for entry in ENTRIES {
+        let wanted = arguments.entry.as_deref();
+        if wanted.is_some_and(|wanted| !entry.name.contains(wanted)) {
+            continue;
+        }
+        let Some(mut mutations) = of_entry(&text, entry.name) else {
+            eprintln!("the PTX has no entry {}", entry.name);
+            return ExitCode::FAILURE;
+        };
+        if let Some(wanted) = &arguments.operator {
+            mutations.retain(|mutation| mutation.operator.name().contains(wanted.as_str()));
+        }
+        if arguments.list {
+            mutations
+                .iter()
+                .for_each(|mutation| println!("{}", describe(mutation)));
+            continue;
+        }
+        let judge = match Judge::new(&text, entry) {
+            Ok(judge) => judge,
+            Err(verdict) => {
+                eprintln!("{} fails unchanged: {verdict:?}", entry.name);
+                return ExitCode::FAILURE;
+            }
+        };
+        let verdicts: Vec<Verdict> = mutations
+            .par_iter()
+            .progress_with(progress(entry.name, mutations.len()))
+            .map(|mutation| judge.judge(&mutation.apply(&lines)))
+            .collect();
+        let outcomes: Vec<_> = mutations.iter().zip(&verdicts).collect();
+        println!("{}", entry.name);
+        print_table(&outcomes);
+        for (mutation, verdict) in &outcomes {
+            if arguments.verbose {
+                println!("  {}\n      {verdict:?}", describe(mutation));
+            } else if !verdict.is_killed() {
+                unexplained += 1;
+                println!("  survived: {}", describe(mutation));
+            }
+        }
+        killed += verdicts
+            .iter()
+            .filter(|verdict| verdict.is_killed())
+            .count();
+        total += verdicts.len();
+    }
+    let percent = 100.0 * killed as f64 / f64::from(total.max(1) as u32);
+    println!("killed {killed} of {total} ({percent:.1} %)");
+    match unexplained {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn describe(mutation: &Mutation) -> String {
+    format!(
+        "{:<28} {:<34} line {:>4}: {}",
+        mutation.operator,
+        mutation.detail,
+        mutation.line() + 1,
+        mutation.original()
+    )
+}
+
+fn print_table(outcomes: &[(&Mutation, &Verdict)]) {
+    let mut rows: BTreeMap<Operator, [usize; 4]> = BTreeMap::new();
+    for (mutation, verdict) in outcomes {
+        let row = rows.entry(mutation.operator).or_default();
+        row[match verdict {
+            Verdict::Refused(_) => 0,
+            Verdict::Reported { .. } => 1,
+            Verdict::Wrong { .. } => 2,
+            Verdict::Survived => 3,
+        }] += 1;
+    }
+    println!(
+        "  {:<28} {:>8} {:>8} {:>8} {:>8}",
+        "", "refused", "reported", "wrong", "survived"
+    );
+    for (operator, [refused, reported, wrong, survived]) in rows {
+        println!("  {operator:<28} {refused:>8} {reported:>8} {wrong:>8} {survived:>8}");
+    }
+}
+
+fn progress(name: &str, length: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} [{bar:40}] {pos}/{len} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length as u64)
+        .with_style(style)
+        .with_message(name.to_owned())
+}

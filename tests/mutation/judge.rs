@@ -1,0 +1,202 @@
+//! What notices a changed kernel, if anything does.
+
+use nvfp4_dual_gemm::check::CheckError;
+use nvfp4_dual_gemm::cust::memory::{CopyDestination, DeviceBuffer};
+use nvfp4_dual_gemm::cust::stream::{Stream, StreamFlags};
+use nvfp4_dual_gemm::driver;
+use nvfp4_dual_gemm::kernels::{KernelEntry, Output};
+use nvfp4_dual_gemm::launch::{DeviceSpan, Kernels};
+use nvfp4_dual_gemm::plan::{DualGemm, Gpu, Shape};
+use nvfp4_dual_gemm::{InputKind, Inputs};
+use nvfp4_dual_gemm_kernel::contract::SharedPlan;
+use ptx_emulator::driver::set_launch_options;
+use ptx_emulator::machine::{Asynchrony, LaunchOptions};
+
+use crate::{Buffers, FILL, TestDevice};
+
+/// A changed kernel that spins is given up after this many warp instructions of a CTA, some twenty times what the whole
+/// needs.
+const STEP_LIMIT: u64 = 1 << 20;
+
+/// What a run of a changed kernel came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The emulator would not load it.
+    Refused(String),
+    /// A rule was broken: the report's first line, and under which schedule.
+    Reported { report: String, schedule: String },
+    /// It ran, and some bytes of the output differ.
+    Wrong { bytes: usize, schedule: String },
+    /// Nothing noticed.
+    Survived,
+}
+
+impl Verdict {
+    pub fn is_killed(&self) -> bool {
+        *self != Self::Survived
+    }
+}
+
+/// A dual GEMM with its right result.
+struct Case {
+    plan: DualGemm,
+    inputs: Inputs,
+    right: Vec<Vec<u8>>,
+}
+
+/// Runs changed kernels on problems whose results are known.
+pub struct Judge {
+    cases: Vec<Case>,
+}
+
+/// Schedules, the likeliest to show a mistake first.
+fn schedules() -> Vec<(String, LaunchOptions)> {
+    let asynchrony = [
+        Asynchrony::Late,
+        Asynchrony::Early,
+        Asynchrony::Random { seed: 0 },
+        Asynchrony::Random { seed: 1 },
+    ];
+    let schedule = |asynchrony| {
+        let options = LaunchOptions {
+            asynchrony,
+            threads: 1,
+            step_limit: STEP_LIMIT,
+            ..LaunchOptions::default()
+        };
+        (format!("{asynchrony:?}"), options)
+    };
+    asynchrony.into_iter().map(schedule).collect()
+}
+
+impl Judge {
+    /// Runs the kernel of `ptx` as it is, on every case and under every schedule.
+    ///
+    /// # Errors
+    /// The unchanged kernel does not run.
+    pub fn new(ptx: &str, entry: &KernelEntry) -> Result<Self, Verdict> {
+        let stages = SharedPlan::new(entry.tile_n).stages as usize;
+        let tile_n = entry.tile_n as usize;
+        let shapes = [
+            // One CTA, which is fast and finds nearly all. It wraps the ring of stages twice, and ends in three of the
+            // four K steps of a tile.
+            (128, tile_n, 256 * (2 * stages + 1) + 192, 1),
+            // Nothing but a partial K tile; an odd M, so that the row pitches of a batch are odd.
+            (129, tile_n, 192, 2),
+            // No partial K tile, and more than one tile of scale factors of M and N in a batch.
+            (300, 3 * tile_n.max(88) + 8, 512, 2),
+        ];
+        let mut judge = Self { cases: Vec::new() };
+        for (seed, (m, n, k, batch)) in (0..).zip(shapes) {
+            let shape = Shape::new(m, n, k, batch).expect("a shape that every kernel supports");
+            let plan = DualGemm::plan_with_tile(shape, entry.output, Gpu::B200, entry.tile_n)
+                .expect("a plan for this kernel");
+            let inputs =
+                Inputs::new(InputKind::Normal, m, n, k, batch, seed).expect("inputs of this shape");
+            let mut right = None;
+            for (schedule, options) in schedules() {
+                let found = run(ptx, &plan, &inputs, options, &schedule)?;
+                assert_eq!(*right.get_or_insert_with(|| found.clone()), found);
+            }
+            let right = right.unwrap_or_default();
+            judge.cases.push(Case {
+                plan,
+                inputs,
+                right,
+            });
+        }
+        Ok(judge)
+    }
+
+    /// What notices the changed kernel.
+    pub fn judge(&self, ptx: &str) -> Verdict {
+        for Case {
+            plan,
+            inputs,
+            right,
+        } in &self.cases
+        {
+            for (schedule, options) in schedules() {
+                match run(ptx, plan, inputs, options, &schedule) {
+                    Err(verdict) => return verdict,
+                    Ok(found) => {
+                        let pairs = found.iter().flatten().zip(right.iter().flatten());
+                        let bytes = pairs.filter(|(found, right)| found != right).count();
+                        if bytes > 0 {
+                            return Verdict::Wrong { bytes, schedule };
+                        }
+                    }
+                }
+            }
+        }
+        Verdict::Survived
+    }
+}
+
+/// All device buffers after one launch.
+fn run(
+    ptx: &str,
+    plan: &DualGemm,
+    inputs: &Inputs,
+    options: LaunchOptions,
+    schedule: &str,
+) -> Result<Vec<Vec<u8>>, Verdict> {
+    // A failure stays in its context.
+    let device = TestDevice::emulator();
+    let kernels = device
+        .load(ptx)
+        .map_err(|error| Verdict::Refused(first_line(&error.to_string())))?;
+    set_launch_options(Some(options));
+    let outcome = launch(&kernels, plan, inputs);
+    set_launch_options(None);
+    outcome.map_err(|error| {
+        let report = match error {
+            CheckError::Cuda {
+                report: Some(report),
+                ..
+            } => report,
+            error => error.to_string(),
+        };
+        Verdict::Reported {
+            report: first_line(&report),
+            schedule: schedule.to_owned(),
+        }
+    })
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+fn launch(kernels: &Kernels, plan: &DualGemm, inputs: &Inputs) -> Result<Vec<Vec<u8>>, CheckError> {
+    let failed = |what| {
+        move |error| CheckError::Cuda {
+            what,
+            error,
+            report: driver::take_device_report(),
+        }
+    };
+    let stream =
+        Stream::new(StreamFlags::NON_BLOCKING, None).map_err(failed("creating a stream"))?;
+    let bytes = plan.output_bytes();
+    let buffers = Buffers::new(inputs, bytes).map_err(failed("uploading"))?;
+    let second = match plan.kernel().output {
+        Output::F16 => None,
+        Output::Accumulators => {
+            Some(DeviceBuffer::from_slice(&vec![FILL; bytes]).map_err(failed("uploading"))?)
+        }
+    };
+    let mut arguments = buffers.arguments(inputs);
+    arguments.output2 = second.as_ref().map(DeviceSpan::of);
+    let bound = plan.bind(kernels, &arguments)?;
+    // SAFETY: the buffers live until the stream is idle, and are this function's own.
+    unsafe { bound.launch(&stream) }?;
+    stream.synchronize().map_err(failed("running the kernel"))?;
+    let mut contents = buffers.download().map_err(failed("downloading"))?;
+    if let Some(second) = second {
+        let mut bytes = vec![0; bytes];
+        second.copy_to(&mut bytes).map_err(failed("downloading"))?;
+        contents.push(bytes);
+    }
+    Ok(contents)
+}
