@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressStyle};
 use nvfp4_dual_gemm::kernels::ENTRIES;
-use nvfp4_dual_gemm_tests::mutation::{Judge, Mutation, Operator, Verdict, of_entry};
+use nvfp4_dual_gemm_tests::mutation::{Judge, Mutation, Operator, Survivors, Verdict, of_entry};
 use nvfp4_dual_gemm_tests::ptx;
 use rayon::prelude::*;
 
@@ -68,25 +68,45 @@ fn main() -> ExitCode {
         let outcomes: Vec<_> = mutations.iter().zip(&verdicts).collect();
         println!("{}", entry.name);
         print_table(&outcomes);
-        for (mutation, verdict) in &outcomes {
-            if arguments.verbose {
+        if arguments.verbose {
+            for (mutation, verdict) in &outcomes {
                 println!("  {}\n      {verdict:?}", describe(mutation));
-            } else if !verdict.is_killed() {
-                unexplained += 1;
-                println!("  survived: {}", describe(mutation));
             }
         }
+        let survived = outcomes.iter().filter(|(_, verdict)| !verdict.is_killed());
+        let survivors = Survivors::new(survived.map(|(mutation, _)| *mutation));
+        print_survivors(&survivors);
+        unexplained += survivors.unexplained.len();
         killed += verdicts
             .iter()
             .filter(|verdict| verdict.is_killed())
             .count();
-        total += verdicts.len();
+        total += verdicts.len() - survivors.equivalent.len();
     }
     let percent = 100.0 * killed as f64 / f64::from(total.max(1) as u32);
     println!("killed {killed} of {total} ({percent:.1} %)");
     match unexplained {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
+    }
+}
+
+fn print_survivors(survivors: &Survivors) {
+    let mut proofs: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (mutation, equivalent) in &survivors.equivalent {
+        proofs
+            .entry(equivalent.proof)
+            .or_default()
+            .push(describe(mutation));
+    }
+    for (proof, mutations) in proofs {
+        println!("  equivalent, and not counted: {proof}");
+        mutations
+            .iter()
+            .for_each(|mutation| println!("    {mutation}"));
+    }
+    for mutation in &survivors.unexplained {
+        println!("  survived: {}", describe(mutation));
     }
 }
 

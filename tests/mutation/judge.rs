@@ -10,7 +10,7 @@ use nvfp4_dual_gemm::plan::{DualGemm, Gpu, Shape};
 use nvfp4_dual_gemm::{InputKind, Inputs};
 use nvfp4_dual_gemm_kernel::contract::SharedPlan;
 use ptx_emulator::driver::set_launch_options;
-use ptx_emulator::machine::{Asynchrony, LaunchOptions};
+use ptx_emulator::machine::{LaunchOptions, Schedule};
 
 use crate::{Buffers, FILL, TestDevice};
 
@@ -24,9 +24,9 @@ pub enum Verdict {
     /// The emulator would not load it.
     Refused(String),
     /// A rule was broken: the report's first line, and under which schedule.
-    Reported { report: String, schedule: String },
+    Reported { report: String, schedule: Schedule },
     /// It ran, and some bytes of the output differ.
-    Wrong { bytes: usize, schedule: String },
+    Wrong { bytes: usize, schedule: Schedule },
     /// Nothing noticed.
     Survived,
 }
@@ -49,24 +49,23 @@ pub struct Judge {
     cases: Vec<Case>,
 }
 
-/// Schedules, the likeliest to show a mistake first.
-fn schedules() -> Vec<(String, LaunchOptions)> {
-    let asynchrony = [
-        Asynchrony::Late,
-        Asynchrony::Early,
-        Asynchrony::Random { seed: 0 },
-        Asynchrony::Random { seed: 1 },
-    ];
-    let schedule = |asynchrony| {
-        let options = LaunchOptions {
-            asynchrony,
-            threads: 1,
-            step_limit: STEP_LIMIT,
-            ..LaunchOptions::default()
-        };
-        (format!("{asynchrony:?}"), options)
-    };
-    asynchrony.into_iter().map(schedule).collect()
+/// Seed of the schedules.
+const SEED: u64 = 0;
+
+/// Schedules tried after the extremes: each kills what only it can show, but most changes fall under the first.
+const SCHEDULES: u64 = 12;
+
+fn schedules() -> impl Iterator<Item = Schedule> {
+    (0..SCHEDULES).map(|index| Schedule::nth(SEED, index))
+}
+
+fn options(schedule: Schedule) -> LaunchOptions {
+    LaunchOptions {
+        schedule,
+        threads: 1,
+        step_limit: STEP_LIMIT,
+        ..LaunchOptions::default()
+    }
 }
 
 impl Judge {
@@ -84,7 +83,10 @@ impl Judge {
             // Nothing but a partial K tile; an odd M, so that the row pitches of a batch are odd.
             (129, tile_n, 192, 2),
             // No partial K tile, and more than one tile of scale factors of M and N in a batch.
-            (300, 3 * tile_n.max(88) + 8, 512, 2),
+            (320, 3 * tile_n.max(88) + 8, 512, 2),
+            // The other lengths of a partial K tile; scale factors of two tiles of N.
+            (128, 2 * tile_n, 256 + 64, 1),
+            (128, 2 * tile_n, 256 + 128, 1),
         ];
         let mut judge = Self { cases: Vec::new() };
         for (seed, (m, n, k, batch)) in (0..).zip(shapes) {
@@ -94,8 +96,8 @@ impl Judge {
             let inputs =
                 Inputs::new(InputKind::Normal, m, n, k, batch, seed).expect("inputs of this shape");
             let mut right = None;
-            for (schedule, options) in schedules() {
-                let found = run(ptx, &plan, &inputs, options, &schedule)?;
+            for schedule in schedules() {
+                let found = run(ptx, &plan, &inputs, schedule)?;
                 assert_eq!(*right.get_or_insert_with(|| found.clone()), found);
             }
             let right = right.unwrap_or_default();
@@ -116,8 +118,8 @@ impl Judge {
             right,
         } in &self.cases
         {
-            for (schedule, options) in schedules() {
-                match run(ptx, plan, inputs, options, &schedule) {
+            for schedule in schedules() {
+                match run(ptx, plan, inputs, schedule) {
                     Err(verdict) => return verdict,
                     Ok(found) => {
                         let pairs = found.iter().flatten().zip(right.iter().flatten());
@@ -138,15 +140,14 @@ fn run(
     ptx: &str,
     plan: &DualGemm,
     inputs: &Inputs,
-    options: LaunchOptions,
-    schedule: &str,
+    schedule: Schedule,
 ) -> Result<Vec<Vec<u8>>, Verdict> {
     // A failure stays in its context.
     let device = TestDevice::emulator();
     let kernels = device
         .load(ptx)
         .map_err(|error| Verdict::Refused(first_line(&error.to_string())))?;
-    set_launch_options(Some(options));
+    set_launch_options(Some(options(schedule)));
     let outcome = launch(&kernels, plan, inputs);
     set_launch_options(None);
     outcome.map_err(|error| {
@@ -159,7 +160,7 @@ fn run(
         };
         Verdict::Reported {
             report: first_line(&report),
-            schedule: schedule.to_owned(),
+            schedule,
         }
     })
 }

@@ -1,10 +1,12 @@
 //! Mutation testing of the proof itself: each synchronising or addressing detail of a kernel is
 //! changed alone, and something must notice — a rule of the emulator, or a wrong result.
 
+mod equivalents;
 mod judge;
 mod operators;
 mod text;
 
+pub use equivalents::Equivalent;
 pub use judge::{Judge, Verdict};
 pub use operators::{Mutation, Operator, mutations};
 pub use text::{body, statements};
@@ -14,4 +16,36 @@ pub fn of_entry(ptx: &str, entry: &str) -> Option<Vec<Mutation>> {
     let lines: Vec<_> = ptx.lines().collect();
     let body = body(&lines, entry)?;
     Some(mutations(&statements(&lines, body)))
+}
+
+/// What survived, sorted into what is proved to be no change and the rest.
+pub struct Survivors<'m> {
+    pub equivalent: Vec<(&'m Mutation, &'static Equivalent)>,
+    pub unexplained: Vec<&'m Mutation>,
+}
+
+impl<'m> Survivors<'m> {
+    /// `mutations` are those of one entry that survived.
+    pub fn new(mutations: impl IntoIterator<Item = &'m Mutation>) -> Self {
+        let mut survivors = Self {
+            equivalent: Vec::new(),
+            unexplained: Vec::new(),
+        };
+        for mutation in mutations {
+            match equivalents::find(mutation) {
+                Some(equivalent) if survivors.covered(equivalent) < equivalent.at_most => {
+                    survivors.equivalent.push((mutation, equivalent));
+                }
+                _ => survivors.unexplained.push(mutation),
+            }
+        }
+        survivors
+    }
+
+    fn covered(&self, equivalent: &'static Equivalent) -> usize {
+        let covered = self.equivalent.iter();
+        covered
+            .filter(|(_, other)| std::ptr::eq(*other, equivalent))
+            .count()
+    }
 }

@@ -418,7 +418,8 @@ fn fields(
 
 /// Instructions whose constants are changed: those that compute, not those that move values between lanes.
 const ARITHMETIC: [&str; 14] = [
-    "add", "sub", "mul", "mad", "shl", "shr", "and", "or", "xor", "min", "max", "mov", "bfe", "setp",
+    "add", "sub", "mul", "mad", "shl", "shr", "and", "or", "xor", "min", "max", "mov", "bfe",
+    "setp",
 ];
 
 /// Integer constants among the sources, and what decides between two values.
@@ -426,7 +427,12 @@ fn constants(statement: &Statement, found: &mut Vec<Mutation>) {
     if statement.is("selp") {
         let mut swapped = statement.clone();
         swapped.operands.swap(1, 2);
-        push(found, Operator::ConditionNegated, "", &[(statement, swapped.text())]);
+        push(
+            found,
+            Operator::ConditionNegated,
+            "",
+            &[(statement, swapped.text())],
+        );
     }
     if !ARITHMETIC.iter().any(|opcode| statement.is(opcode)) {
         return;
@@ -438,7 +444,12 @@ fn constants(statement: &Statement, found: &mut Vec<Mutation>) {
         for changed in changed_constants(statement, number) {
             let text = statement.with_operand(operand, &changed.to_string());
             let detail = format!("{number} to {changed}");
-            push(found, Operator::ConstantChanged, &detail, &[(statement, text)]);
+            push(
+                found,
+                Operator::ConstantChanged,
+                &detail,
+                &[(statement, text)],
+            );
         }
     }
     const OPPOSITES: [(&str, &str); 6] = [
@@ -452,7 +463,12 @@ fn constants(statement: &Statement, found: &mut Vec<Mutation>) {
     if let Some((from, to)) = OPPOSITES.iter().find(|(from, _)| statement.is(from)) {
         let mut negated = statement.clone();
         negated.opcode = statement.opcode.replacen(from, to, 1);
-        push(found, Operator::ConditionNegated, "", &[(statement, negated.text())]);
+        push(
+            found,
+            Operator::ConditionNegated,
+            "",
+            &[(statement, negated.text())],
+        );
     }
 }
 

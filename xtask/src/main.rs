@@ -6,6 +6,7 @@ mod fuzz;
 mod graph;
 mod libcuda;
 mod miri;
+mod mutate;
 mod ptxas;
 mod sass;
 mod setup;
@@ -44,6 +45,8 @@ enum Command {
     /// Run the emulator's unit tests of modules with unsafe code under Miri (needs a nightly
     /// toolchain with the component `miri`)
     Miri,
+    /// Change the kernels in one place at a time, and report the changes that nothing notices
+    Mutate(mutate::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -55,5 +58,6 @@ fn main() -> anyhow::Result<()> {
         Command::ThirdParty => third_party::run(),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Miri => miri::run(),
+        Command::Mutate(arguments) => mutate::run(arguments),
     }
 }

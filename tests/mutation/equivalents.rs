@@ -1,0 +1,164 @@
+//! Mutations that change nothing that a program can observe, with the proof. Each entry says how often it applies, so
+//! that it can't hide a survivor of another origin.
+
+use super::operators::{Mutation, Operator};
+use super::text::registers;
+
+/// A family of mutations that no test can tell from the original.
+#[derive(Clone, Copy, Debug)]
+pub struct Equivalent {
+    pub operator: Operator,
+    /// How the mutation's detail begins.
+    pub detail: &'static str,
+    /// The changed statement; `%r`, `%rd` and `%p` stand for any register.
+    pub statement: &'static str,
+    /// How many mutations of one entry it covers at most.
+    pub at_most: usize,
+    /// Why nothing can notice.
+    pub proof: &'static str,
+}
+
+/// The entry that covers a mutation, if one does.
+pub fn find(mutation: &Mutation) -> Option<&'static Equivalent> {
+    let original = without_numbers(&mutation.original());
+    EQUIVALENTS.iter().find(|equivalent| {
+        equivalent.operator == mutation.operator
+            && mutation.detail.starts_with(equivalent.detail)
+            && original.starts_with(equivalent.statement)
+    })
+}
+
+/// `%r12` becomes `%r`.
+fn without_numbers(text: &str) -> String {
+    let mut result = text.to_owned();
+    let mut found: Vec<_> = registers(text).collect();
+    // The longest first: %r1 is in %r12.
+    found.sort_by_key(|register| std::cmp::Reverse(register.len()));
+    for register in found {
+        result = result.replace(
+            register,
+            register.trim_end_matches(|c: char| c.is_ascii_digit()),
+        );
+    }
+    result
+}
+
+const EQUIVALENTS: &[Equivalent] = &[
+    Equivalent {
+        operator: Operator::DescriptorField,
+        detail: "operand 1: leading offset",
+        statement: "tcgen05.cp.cta_group::1.32x128b.warpx4",
+        at_most: 18,
+        proof: "a row of 128 bits is one 16-byte chunk, so the distance between chunks is not used \
+                (PTX ISA §9.7.16.4.1)",
+    },
+    Equivalent {
+        operator: Operator::DescriptorField,
+        detail: "operand 1: leading offset",
+        statement: "tcgen05.mma",
+        at_most: 12,
+        proof: "K-major operands with a swizzle do not use the leading offset (PTX ISA §9.7.16.4.1)",
+    },
+    Equivalent {
+        operator: Operator::DescriptorField,
+        detail: "operand 2: leading offset",
+        statement: "tcgen05.mma",
+        at_most: 12,
+        proof: "as for operand 1",
+    },
+    Equivalent {
+        operator: Operator::AccumulateChanged,
+        detail: "always true",
+        statement: "tcgen05.mma",
+        at_most: 8,
+        proof: "the operand is true here anyway: only the first K step of a tile starts from nothing",
+    },
+    Equivalent {
+        operator: Operator::InstructionField,
+        detail: "operand 3: N",
+        statement: "tcgen05.mma.cta_group::1.kind::mxf4nvf4.block_scale.block16.collector::a::lastuse",
+        at_most: 2,
+        proof: "eight more columns behind the second accumulator: scale factors of the first stage's \
+                first two K steps, which are copied again before they are read; the eight more rows \
+                of B2 are the scale factors of the same stage",
+    },
+    Equivalent {
+        operator: Operator::TensorMemoryDeleted,
+        detail: "",
+        statement: "tcgen05.relinquish_alloc_permit",
+        at_most: 1,
+        proof: "all 512 columns are allocated: nobody else's allocation can succeed before they are freed, \
+                with the permit or without",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "0 to 1",
+        statement: "setp.eq.b32 %p, %r, 0;",
+        at_most: 1,
+        proof: "whether K is 0: K is a multiple of 64 and never 1",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "127 to 126",
+        statement: "and.b32 %r, %r, 127;",
+        at_most: 1,
+        proof: "N modulo 128: N is a multiple of 8",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "0 to 1",
+        statement: "setp.ne.b32 %p, %r, 0;",
+        at_most: 1,
+        proof: "whether N modulo 128 is 0: N is a multiple of 8, and the remainder never 1",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "34359737856 to 17179868672",
+        statement: "and.b64 %rd, %rd, 34359737856;",
+        at_most: 1,
+        proof: "bytes of scale factors per 128 rows, 8 K: the bit needs a K of 2^31, and K is below",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "33554431 to 16777215",
+        statement: "and.b32 %r, %r, 33554431;",
+        at_most: 1,
+        proof: "the tile of M: the bit needs an M of 2^31, and M is below",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "4294967295 to 2147483647",
+        statement: "and.b64 %rd, %rd, 4294967295;",
+        at_most: 1,
+        proof: "M out of a pair of 32-bit numbers: the bit needs an M of 2^31, and M is below",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "16 to 0",
+        statement: "mov.b32 %r, 16;",
+        at_most: 1,
+        proof: "the fragment that the epilogue loads second: it loads the first once more, and writes \
+                its outputs twice",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "96 to 32",
+        statement: "and.b32 %r, %r, 96;",
+        at_most: 1,
+        proof: "the column of a fragment: four fragments of 32 columns by 16 rows make an N of 64, so \
+                that column 64 never occurs",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registers_lose_their_numbers() {
+        assert_eq!(
+            without_numbers("add.s64 %rd12, %rd1, %r1, 12;"),
+            "add.s64 %rd, %rd, %r, 12;"
+        );
+    }
+}
