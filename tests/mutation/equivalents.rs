@@ -45,6 +45,30 @@ fn without_numbers(text: &str) -> String {
 
 const EQUIVALENTS: &[Equivalent] = &[
     Equivalent {
+        operator: Operator::FenceDeleted,
+        detail: "",
+        statement: "tcgen05.fence::before_thread_sync",
+        at_most: 2,
+        proof: "it orders asynchronous tcgen05 operations before it, and at the set-up there are none \
+                (PTX ISA §9.7.16.6.4)",
+    },
+    Equivalent {
+        operator: Operator::FenceDeleted,
+        detail: "",
+        statement: "tcgen05.fence::after_thread_sync",
+        at_most: 4,
+        proof: "it orders tcgen05 operations of other threads before those behind it; behind the set-up \
+                barrier and where the MMA warp waits for TMA's bytes there are none to be ordered",
+    },
+    Equivalent {
+        operator: Operator::BarrierDeleted,
+        detail: "",
+        statement: "bar.warp.sync",
+        at_most: 2,
+        proof: "it makes a warp converge behind a branch, before an `.aligned` barrier, which asks that all \
+                threads of the warp execute it, as they do (PTX ISA §9.7.13.1)",
+    },
+    Equivalent {
         operator: Operator::DescriptorField,
         detail: "operand 1: leading offset",
         statement: "tcgen05.cp.cta_group::1.32x128b.warpx4",

@@ -357,6 +357,28 @@ fn fragments_of_two_warps_need_waits_and_fences() {
     warning(program(wait, before, ""), "E4", "tcgen05.ld");
 }
 
+/// The columns are another CTA's from then on, who may overwrite them by an MMA.
+#[test]
+fn columns_are_freed_behind_the_loads_of_other_warps() {
+    let program = |before: &str, after: &str| {
+        let free = FREE
+            .replace("tcgen05.fence::before_thread_sync;", before)
+            .replace("tcgen05.fence::after_thread_sync;", after);
+        Program::new(&format!(
+            "{ALLOCATE}tcgen05.st.sync.aligned.32x32b.x1.b32 [%r4], {{%r0}};\n\
+             tcgen05.wait::st.sync.aligned;\n{LOAD_D}{free}"
+        ))
+        .threads(64)
+    };
+    let (before, after) = (
+        "tcgen05.fence::before_thread_sync;",
+        "tcgen05.fence::after_thread_sync;",
+    );
+    clean(program(before, after));
+    warning(program("", after), "E4", "tcgen05.dealloc");
+    warning(program(before, ""), "E4", "tcgen05.dealloc");
+}
+
 // ---- what was never written --------------------------------------------------------------------------------------------
 
 #[test]

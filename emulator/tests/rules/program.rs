@@ -445,6 +445,7 @@ ALLOCATED:
 pub const FREE: &str = r"
     tcgen05.fence::before_thread_sync;
     bar.sync 0;
+    tcgen05.fence::after_thread_sync;
     setp.ge.u32 %p20, %r0, 32;
     @%p20 bra FREED;
     tcgen05.relinquish_alloc_permit.cta_group::1.sync.aligned;

@@ -128,8 +128,8 @@ impl Order<'_> {
         }
     }
 
-    /// `tcgen05.dealloc`: somebody else's columns from now on. Waits have to order it, fences need not: it is no
-    /// asynchronous access.
+    /// `tcgen05.dealloc`: somebody else's columns from now on, who overwrites them by asynchronous operations. What was
+    /// done to them has to be ordered as for such an operation.
     pub fn deallocated(&mut self, by: Issuer, region: Region) -> Found {
         self.ordered_tensor(by, &region, Some("frees"), None)
     }
@@ -146,7 +146,7 @@ impl Order<'_> {
             self.initialised_tensor(by, region, record.pipe.is_some())?;
         }
         let does = if writes { Some("writes") } else { None };
-        self.ordered_tensor(by, region, does, Some(record.pipe))?;
+        self.ordered_tensor(by, region, does, record.pipe)?;
         let id = self.intern(record);
         for cells in region.cells() {
             let shadow = &mut self.tensor[region.cta() as usize];
@@ -158,20 +158,20 @@ impl Order<'_> {
         Ok(())
     }
 
-    /// `writes`: what the instruction does to the columns, if it does not only read them. `pipe` is `None` for what is
-    /// no asynchronous access.
+    /// `writes`: what the instruction does to the columns, if it does not only read them. `pipe` is the tensor
+    /// pipe that does it.
     fn ordered_tensor(
         &mut self,
         by: Issuer,
         region: &Region,
         writes: Option<&'static str>,
-        pipe: Option<Option<u32>>,
+        pipe: Option<u32>,
     ) -> Found {
         let clocks = self.clocks(by);
         let shadow = &self.tensor[region.cta() as usize];
         let meets = |earlier: &Record| {
-            let is_own = pipe.is_none() || (earlier.cta, earlier.warp) == (by.cta, by.warp);
-            hazard(clocks, is_own, earlier, pipe.flatten())
+            let is_own = (earlier.cta, earlier.warp) == (by.cta, by.warp);
+            hazard(clocks, is_own, earlier, pipe)
         };
         let find = |wanted: &dyn Fn(Hazard) -> bool| {
             region.cells().find_map(|cells| {
