@@ -78,6 +78,45 @@ const EQUIVALENTS: &[Equivalent] = &[
     },
     Equivalent {
         operator: Operator::DescriptorField,
+        detail: "operand 1: base offset",
+        statement: "tcgen05.cp.cta_group::1.32x128b.warpx4",
+        at_most: 18,
+        proof: "without a swizzle there is no pattern whose start could be offset (PTX ISA \
+                §9.7.16.4.1)",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "48 to 64",
+        statement: "mad.lo.s32 %r, %r, 48, %r;",
+        at_most: 1,
+        proof: "the distance between the scale factors of stages: the copy and the MMA take it from one \
+                register, and tensor memory has room for it",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "48 to 64",
+        statement: "mul.lo.s32 %r, %r, 48;",
+        at_most: 1,
+        proof: "as in the loop: a partial tile's scale factors lie elsewhere, in columns that no MMA in \
+                flight reads",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "128 to 256",
+        statement: "add.s32 %r, %r, 128;",
+        at_most: 2,
+        proof: "where the scale factors begin: as for their distance",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "224 to 96",
+        statement: "and.b32 %r, %r, 224;",
+        at_most: 1,
+        proof: "the column of a fragment: eight fragments of 32 columns by 16 rows make an N of 128, so \
+                that column 128 never occurs",
+    },
+    Equivalent {
+        operator: Operator::DescriptorField,
         detail: "operand 1: leading offset",
         statement: "tcgen05.mma",
         at_most: 12,
@@ -146,8 +185,8 @@ const EQUIVALENTS: &[Equivalent] = &[
         operator: Operator::ConstantChanged,
         detail: "33554431 to 16777215",
         statement: "and.b32 %r, %r, 33554431;",
-        at_most: 1,
-        proof: "the tile of M: the bit needs an M of 2^31, and M is below",
+        at_most: 2,
+        proof: "the tile of M or N: the bit needs an extent of 2^31, and they are below",
     },
     Equivalent {
         operator: Operator::ConstantChanged,

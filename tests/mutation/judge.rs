@@ -91,8 +91,9 @@ impl Judge {
             // One CTA, which is fast and finds nearly all. It wraps the ring of stages twice, and ends in three of the
             // four K steps of a tile.
             (128, tile_n, 256 * (2 * stages + 1) + 192, 1),
-            // Nothing but a partial K tile; an odd M, so that the row pitches of a batch are odd.
-            (129, tile_n, 192, 2),
+            // Nothing but a partial K tile; an odd M, so that the row pitches of a batch are odd; half a tile of the
+            // scale factors of N.
+            (129, 64, 192, 2),
             // No partial K tile, and more than one tile of scale factors of M and N in a batch.
             (320, 3 * tile_n.max(88) + 8, 512, 2),
             // The other lengths of a partial K tile; scale factors of two tiles of N.

@@ -334,6 +334,23 @@ fn mmas_of_two_threads_on_one_accumulator_need_an_order() {
     error(again(""), "E4", "tcgen05.mma");
 }
 
+#[test]
+fn a_copy_behind_an_mma_is_not_listed_as_ordered() {
+    let again = |between: &str| {
+        let product = Product::new(64, 1, SWIZZLE_128B, SWIZZLE_128B);
+        let text = product.copy_scales()
+            + &product.mmas()
+            + between
+            + &product.copy_scales()
+            + &commit_again()
+            + &wait(32, 0);
+        product.program(&text)
+    };
+    warning(again(""), "E4", "tcgen05.cp");
+    let first = commit_again().replace("+32", "+40") + &wait(40, 0);
+    assert!(!again(&first).mode(Mode::Check).warns("E4"));
+}
+
 /// Two warps whose quarters are the same.
 #[test]
 fn fragments_of_two_warps_need_waits_and_fences() {
@@ -364,9 +381,11 @@ fn columns_are_freed_behind_the_loads_of_other_warps() {
         let free = FREE
             .replace("tcgen05.fence::before_thread_sync;", before)
             .replace("tcgen05.fence::after_thread_sync;", after);
+        let load = LOAD_D.replace("%r4", "%r10");
         Program::new(&format!(
-            "{ALLOCATE}tcgen05.st.sync.aligned.32x32b.x1.b32 [%r4], {{%r0}};\n\
-             tcgen05.wait::st.sync.aligned;\n{LOAD_D}{free}"
+            "{ALLOCATE}shr.u32 %r10, %r0, 5;\nshl.b32 %r10, %r10, 21;\nadd.u32 %r10, %r10, %r4;\n\
+             tcgen05.st.sync.aligned.32x32b.x1.b32 [%r10], {{%r0}};\n\
+             tcgen05.wait::st.sync.aligned;\n{load}{free}"
         ))
         .threads(64)
     };

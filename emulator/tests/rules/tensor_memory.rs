@@ -2,6 +2,8 @@
 
 use ptx_emulator::machine::FailureKind;
 
+use ptx_emulator::machine::Mode;
+
 use super::program::*;
 
 /// One warp.
@@ -214,6 +216,22 @@ fn a_warp_reaches_its_own_quarter_of_the_lanes() {
             assert_eq!(out[2 * lane..][..2], [lane as u32, FRESH]);
         }
     }
+}
+
+/// Leaving the bits zero is against the letter of the ISA, though devices do not mind.
+#[test]
+fn the_letter_names_the_own_quarter() {
+    let body = |address: &str| {
+        format!(
+            "{ALLOCATE}shr.u32 %r10, %r0, 5;\nshl.b32 %r10, %r10, 21;\nadd.u32 %r10, %r10, %r4;\n\
+             tcgen05.st.sync.aligned.32x32b.x1.b32 [{address}], {{%r0}};\n\
+             tcgen05.wait::st.sync.aligned;\n{FREE}"
+        )
+    };
+    let strict = |address: &str| Program::new(&body(address)).threads(64).mode(Mode::Strict);
+    strict("%r10").run();
+    strict("%r4").fail_with("tcgen05.st", "warp 1 may access lanes 32 to 63");
+    Program::new(&body("%r4")).threads(64).run();
 }
 
 /// The quarter follows from the warp's number modulo 4: warps 4 to 7 see what warps 0 to 3 wrote.

@@ -3,11 +3,12 @@
 use super::multicast::ctas_of;
 use super::{Flow, converge, pair, uniform, unsupported};
 use crate::isa::ir::{LANES, Src, Tcgen05Op};
+use crate::machine::Mode;
 use crate::machine::async_engine::{Footprint, Region, SharedAddress, Work};
 use crate::machine::cluster::{At, Cluster};
 use crate::machine::cluster_fault::ClusterFault;
 use crate::machine::pair::group;
-use crate::machine::report::Step;
+use crate::machine::report::{FailureKind, Step};
 use crate::machine::tensor_unit::{self, fault};
 use crate::machine::warp::lanes;
 use crate::tensor::TensorAddress;
@@ -272,6 +273,16 @@ impl Fragment {
         let shape = shape.map_err(fault)?;
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         let address = uniform(warp, address, active, "the tensor memory address")? as u32;
+        let (lane, partition) = (TensorAddress::from_bits(address).lane, at.warp as u32 % 4);
+        // Devices ignore these bits, and kernels leave them zero for every warp.
+        if cluster.context.launch.options.mode == Mode::Strict && lane / 32 != partition {
+            return Err(FailureKind::IllegalOperand(format!(
+                "a tensor memory address of lane {lane}; warp {} may access lanes {} to {} (PTX ISA §9.7.16.8.1)",
+                at.warp,
+                32 * partition,
+                32 * partition + 31
+            )));
+        }
         // Lanes in halves of a partition: the 16-lane shapes touch one of them.
         let halves = match TensorAddress::from_bits(address).lane % 32 {
             _ if shape.is_full_height() => 0b11,
