@@ -43,7 +43,45 @@ fn without_numbers(text: &str) -> String {
     result
 }
 
+const PARTIAL_TILE: &str = "where a partial tile's scale factors lie: it has three K steps at most, so that the columns of a \
+                fourth are free; the copy and the MMA take the address from one register";
+
 const EQUIVALENTS: &[Equivalent] = &[
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "132 to 136",
+        statement: "add.s32 %r, %r, 132;",
+        at_most: 1,
+        proof: PARTIAL_TILE,
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "260 to 264",
+        statement: "add.s32 %r, %r, 260;",
+        at_most: 1,
+        proof: PARTIAL_TILE,
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "276 to 280",
+        statement: "add.s32 %r, %r, 276;",
+        at_most: 1,
+        proof: PARTIAL_TILE,
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "292 to 296",
+        statement: "add.s32 %r, %r, 292;",
+        at_most: 1,
+        proof: PARTIAL_TILE,
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "4 to 8",
+        statement: "add.s32 %r, %r, 4;",
+        at_most: 1,
+        proof: PARTIAL_TILE,
+    },
     Equivalent {
         operator: Operator::FenceDeleted,
         detail: "",
