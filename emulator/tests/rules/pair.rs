@@ -469,10 +469,10 @@ fn loads_of_a_pair_signal_the_cta_of_the_barriers_parity() {
     for multicast in [true, false] {
         for parity in [0, 1] {
             let load = match multicast {
-                true => format!(
+                true => String::from(
                     "setp.eq.and.u32 %p3, %r5, 0, %p31;\nmov.u16 %rs0, 15;\n\
                      @%p3 cp.async.bulk.tensor.1d.cta_group::2.shared::cluster.global.mbarrier::complete_tx::bytes\
-                     .multicast::cluster [%r11], [%rd2, {{%r12}}], [%r10], %rs0;"
+                     .multicast::cluster [%r11], [%rd2, {%r12}], [%r10], %rs0;",
                 ),
                 false => "@%p31 cp.async.bulk.tensor.1d.cta_group::2.shared::cluster.global\
                           .mbarrier::complete_tx::bytes [%r11], [%rd2, {%r12}], [%r10];"
