@@ -100,7 +100,7 @@ fn element_of(
 /// `c` + a · b of floating-point elements.
 pub type FloatDot = fn(DotResult, &DotVector, &DotVector, u32) -> u32;
 
-/// `c` + A[row] · B[column]; `c` and the result are codes of the accumulator's type.
+/// `c` + `A[row] · B[column]`; `c` and the result are codes of the accumulator's type.
 pub fn multiply(
     accumulator: Accumulator,
     float_dot: FloatDot,

@@ -1,7 +1,7 @@
 //! Whether accesses are ordered, by vector clocks: a happens-before checker in the manner of FastTrack (Flanagan and
 //! Freund, PLDI 2009), with the proxies and asynchronous completions of the PTX memory model.
 //!
-//! Each warp knows how far the others have come ([`clock::Knowledge`]). Synchronisation hands that over: an arrival
+//! Each warp knows how far the others have come (`clock::Knowledge`). Synchronisation hands that over: an arrival
 //! adds what its warp knows to the barrier, a successful wait takes it from there. Asynchronous operations are agents of
 //! their own, whose time is what can be waited for:
 //!
@@ -14,9 +14,9 @@
 //! cp.async                    position in the warp's sequence; cp.async.wait_group, cp.async.mbarrier.arrive
 //! ```
 //!
-//! Memory remembers who accessed it last ([`shadow::Shadow`]). An access that conflicts with one whose moment its own
+//! Memory remembers who accessed it last (`shadow::Shadow`). An access that conflicts with one whose moment its own
 //! warp does not know is unordered, whether or not this run happened to do them in a harmless order. What is in flight
-//! at that time is the [asynchronous engine's](super::async_engine) to check.
+//! at that time is the asynchronous engine's (`async_engine`) to check.
 //!
 //! Lanes of a warp count as ordered by their program: a missing `bar.warp.sync` is not found.
 

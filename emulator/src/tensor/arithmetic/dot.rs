@@ -35,7 +35,7 @@ pub enum DotResult {
 }
 
 impl DotRule {
-    /// `wgmma` and `mma.sync` on Hopper and Blackwell, and `tcgen05.mma`, except for what [`DotRule::SHORT`] says.
+    /// `wgmma` and `mma.sync` on Hopper and Blackwell, and `tcgen05.mma`, except for what [`DotRule::short`] says.
     pub const fn wide(result: DotResult) -> DotRule {
         DotRule {
             fraction_bits: 25,
@@ -56,9 +56,7 @@ impl DotRule {
             c_shift: 0,
         }
     }
-}
 
-impl DotRule {
     /// `scale-input-d` of `tcgen05.mma`: C · 2^-`shift`, exactly, before it meets the window.
     pub const fn scaling_c(self, shift: u32) -> DotRule {
         DotRule {
