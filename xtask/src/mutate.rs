@@ -1,4 +1,4 @@
-//! `cargo xtask mutate`: the tool is a binary of the product's tests, which have the device and the
+//! `cargo xtask mutate`: the tool is an example program of the product's tests, which have the device and the
 //! references; this builds it in release mode and passes the arguments on.
 
 use xshell::{Shell, cmd};
@@ -17,7 +17,7 @@ pub fn run(Arguments { arguments }: Arguments) -> anyhow::Result<()> {
     let package = "nvfp4-dual-gemm-tests";
     cmd!(
         shell,
-        "cargo run --quiet --release --package {package} --bin mutate -- {arguments...}"
+        "cargo run --quiet --release --package {package} --example mutate -- {arguments...}"
     )
     .quiet()
     .run()?;
