@@ -1,4 +1,4 @@
-//! The 64-bit shared-memory matrix descriptor (PTX ISA §9.7.16.4.1).
+//! The 64-bit matrix descriptors of shared memory, of `tcgen05` (PTX ISA §9.7.16.4.1) and of `wgmma` (§9.7.15.5.1).
 
 use std::ops::Range;
 
@@ -68,31 +68,25 @@ pub struct SmemDescriptor {
 }
 
 impl SmemDescriptor {
-    /// Decodes and checks the descriptor.
+    /// Decodes and checks a descriptor of `tcgen05`.
     ///
     /// ```text
     /// bit 0      14   16     30   32     46    49   52  53    61   64
     ///     | start | 0 |  LBO | 0 |  SBO | 001 | base | A |  0  | swizzle |     addresses and offsets in units of 16 bytes
     /// ```
     pub fn decode(descriptor: u64) -> Result<SmemDescriptor, DescriptorError> {
-        const RESERVED: u64 = 0b11 << 14 | 0b11 << 30 | 0xff << 53;
-        let field = |low: u32, bits: u32| descriptor >> low & ((1 << bits) - 1);
-        if descriptor & RESERVED != 0 {
-            return Err(DescriptorError::Reserved {
-                descriptor,
-                found: descriptor & RESERVED,
-            });
-        }
-        if field(46, 3) != 0b001 {
+        check_reserved(descriptor, 0b11 << 14 | 0b11 << 30 | 0xff << 53)?;
+        let version = field(descriptor, 46, 3);
+        if version != 0b001 {
             return Err(DescriptorError::Version {
                 descriptor,
-                found: field(46, 3),
+                found: version,
             });
         }
-        if field(52, 1) != 0 {
+        if field(descriptor, 52, 1) != 0 {
             return Err(DescriptorError::AbsoluteLeading { descriptor });
         }
-        let swizzle = match field(61, 3) {
+        let swizzle = match field(descriptor, 61, 3) {
             0 => Swizzle::None,
             1 => Swizzle::B128Atom32,
             2 => Swizzle::B128,
@@ -101,36 +95,49 @@ impl SmemDescriptor {
             found => return Err(DescriptorError::SwizzleCode { descriptor, found }),
         };
         // Where nothing is swizzled there is no pattern to be off its boundary; Triton fills the field in all the same.
-        if swizzle != Swizzle::None && field(49, 3) != 0 {
-            return Err(DescriptorError::BaseOffset {
+        if swizzle != Swizzle::None {
+            check_base_offset(descriptor)?;
+        }
+        let decoded = SmemDescriptor::placed(descriptor, swizzle)?;
+        let period = swizzle.period();
+        if swizzle != Swizzle::None && !decoded.stride.is_multiple_of(period) {
+            return Err(DescriptorError::PatternStride {
                 descriptor,
-                found: field(49, 3),
+                stride: decoded.stride,
+                swizzle,
+                period,
             });
         }
-        let decoded = SmemDescriptor {
-            start: (field(0, 14) as u32) << 4,
-            leading: (field(16, 14) as u32) << 4,
-            stride: (field(32, 14) as u32) << 4,
-            swizzle,
-        };
-        decoded.check_pattern(descriptor)?;
         Ok(decoded)
     }
 
-    /// Base offset 0 states that every pattern begins on its natural boundary. A start inside the first row is how a
-    /// kernel steps along K.
-    fn check_pattern(&self, descriptor: u64) -> Result<(), DescriptorError> {
-        let &SmemDescriptor {
-            start,
-            stride,
-            swizzle,
-            ..
-        } = self;
-        if swizzle == Swizzle::None {
-            return Ok(());
-        }
-        let period = swizzle.period();
-        if start % period >= 128 {
+    /// Decodes and checks a descriptor of `wgmma`.
+    ///
+    /// ```text
+    /// bit 0      14   16     30   32     46   49   52    62   64
+    ///     | start | 0 |  LBO | 0 |  SBO | 0 | base |  0  | swizzle |     addresses and offsets in units of 16 bytes
+    /// ```
+    pub fn decode_warpgroup(descriptor: u64) -> Result<SmemDescriptor, DescriptorError> {
+        check_reserved(
+            descriptor,
+            0b11 << 14 | 0b11 << 30 | 0b111 << 46 | 0x3ff << 52,
+        )?;
+        check_base_offset(descriptor)?;
+        let swizzle = match field(descriptor, 62, 2) {
+            0 => Swizzle::None,
+            1 => Swizzle::B128,
+            2 => Swizzle::B64,
+            _ => Swizzle::B32,
+        };
+        SmemDescriptor::placed(descriptor, swizzle)
+    }
+
+    /// Where the matrix lies. Base offset 0 states that every pattern begins on its natural boundary; a start inside the
+    /// first row is how a kernel steps along K.
+    fn placed(descriptor: u64, swizzle: Swizzle) -> Result<SmemDescriptor, DescriptorError> {
+        let bytes = |low| (field(descriptor, low, 14) as u32) << 4;
+        let (start, period) = (bytes(0), swizzle.period());
+        if swizzle != Swizzle::None && start % period >= 128 {
             return Err(DescriptorError::PatternStart {
                 descriptor,
                 start,
@@ -138,15 +145,12 @@ impl SmemDescriptor {
                 period,
             });
         }
-        if !stride.is_multiple_of(period) {
-            return Err(DescriptorError::PatternStride {
-                descriptor,
-                stride,
-                swizzle,
-                period,
-            });
-        }
-        Ok(())
+        Ok(SmemDescriptor {
+            start,
+            leading: bytes(16),
+            stride: bytes(32),
+            swizzle,
+        })
     }
 
     /// Shared-window offset of the 16 bytes `chunk` of row `row` of a K-major matrix (PTX ISA §9.7.16.3.3). The swizzle
@@ -188,12 +192,35 @@ impl SmemDescriptor {
 
     /// The smallest range of shared memory that holds `rows` rows of `chunks` × 16 bytes.
     pub fn footprint(&self, rows: u32, chunks: u32) -> Range<u32> {
-        let addresses =
+        let chunks =
             (0..rows).flat_map(|row| (0..chunks).map(move |chunk| self.chunk_address(row, chunk)));
-        let (low, high) = addresses.fold((u32::MAX, 0), |(low, high), address| {
-            (low.min(address), high.max(address + CHUNK_BYTES))
-        });
-        low.min(high)..high
+        enclosing(chunks)
+    }
+}
+
+/// The smallest range that holds the chunks of 16 bytes at `addresses`.
+pub fn enclosing(addresses: impl Iterator<Item = u32>) -> Range<u32> {
+    let (low, high) = addresses.fold((u32::MAX, 0), |(low, high), address| {
+        (low.min(address), high.max(address + CHUNK_BYTES))
+    });
+    low.min(high)..high
+}
+
+fn field(descriptor: u64, low: u32, bits: u32) -> u64 {
+    descriptor >> low & ((1 << bits) - 1)
+}
+
+fn check_reserved(descriptor: u64, reserved: u64) -> Result<(), DescriptorError> {
+    match descriptor & reserved {
+        0 => Ok(()),
+        found => Err(DescriptorError::Reserved { descriptor, found }),
+    }
+}
+
+fn check_base_offset(descriptor: u64) -> Result<(), DescriptorError> {
+    match field(descriptor, 49, 3) {
+        0 => Ok(()),
+        found => Err(DescriptorError::BaseOffset { descriptor, found }),
     }
 }
 

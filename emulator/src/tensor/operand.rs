@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::descriptor::{CHUNK_BYTES, SmemDescriptor};
+use super::descriptor::{CHUNK_BYTES, SmemDescriptor, enclosing};
 use super::memory::TensorMemory;
 use crate::isa::alu::Format;
 
@@ -35,13 +35,9 @@ impl SharedOperand {
         };
         let columns = ROW_BYTES as u32 / element;
         let chunks = (self.rows * element).div_ceil(CHUNK_BYTES);
-        let addresses = (0..columns).flat_map(|k| {
+        enclosing((0..columns).flat_map(|k| {
             (0..chunks).map(move |chunk| self.descriptor.transposed_chunk_address(chunk, k))
-        });
-        let (low, high) = addresses.fold((u32::MAX, 0), |(low, high), address| {
-            (low.min(address), high.max(address + CHUNK_BYTES))
-        });
-        low.min(high)..high
+        }))
     }
 
     /// The bytes of row `row`. `shared` reaches to the end of [`SharedOperand::footprint`].

@@ -16,32 +16,7 @@
 
 use std::ops::Range;
 
-use thiserror::Error;
-
-use super::descriptor::{CHUNK_BYTES, SmemDescriptor};
-use crate::tma::Swizzle;
-
-/// A matrix descriptor that `wgmma` cannot take, or that is not emulated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum WarpgroupDescriptorError {
-    #[error("matrix descriptor {descriptor:#018x}: unused bits {found:#018x} must be zero")]
-    Reserved { descriptor: u64, found: u64 },
-    #[error(
-        "matrix descriptor {descriptor:#018x}: base offset {found} is not emulated; align the swizzle pattern to its \
-         period and use 0"
-    )]
-    BaseOffset { descriptor: u64, found: u64 },
-    #[error(
-        "matrix descriptor {descriptor:#018x}: start address {start:#x} is not in the first row of a {swizzle:?} pattern, \
-         which repeats every {period} bytes; with base offset 0 it must be"
-    )]
-    PatternStart {
-        descriptor: u64,
-        start: u32,
-        swizzle: Swizzle,
-        period: u32,
-    },
-}
+use super::descriptor::{CHUNK_BYTES, DescriptorError, SmemDescriptor, enclosing};
 
 /// An operand in shared memory: rows of A or columns of B ("lines") along K.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,54 +29,13 @@ pub struct WarpgroupTile {
 
 impl WarpgroupTile {
     /// Decodes and checks the descriptor.
-    ///
-    /// ```text
-    /// bit 0      14   16     30   32     46   49   52    62   64
-    ///     | start | 0 |  LBO | 0 |  SBO | 0 | base |  0  | swizzle |     addresses and offsets in units of 16 bytes
-    /// ```
     pub fn decode(
         descriptor: u64,
         mn_major: bool,
         element_bits: u32,
-    ) -> Result<WarpgroupTile, WarpgroupDescriptorError> {
-        const RESERVED: u64 = 0b11 << 14 | 0b11 << 30 | 0b111 << 46 | 0x3ff << 52;
-        let field = |low: u32, bits: u32| descriptor >> low & ((1 << bits) - 1);
-        if descriptor & RESERVED != 0 {
-            return Err(WarpgroupDescriptorError::Reserved {
-                descriptor,
-                found: descriptor & RESERVED,
-            });
-        }
-        if field(49, 3) != 0 {
-            return Err(WarpgroupDescriptorError::BaseOffset {
-                descriptor,
-                found: field(49, 3),
-            });
-        }
-        let swizzle = match field(62, 2) {
-            0 => Swizzle::None,
-            1 => Swizzle::B128,
-            2 => Swizzle::B64,
-            _ => Swizzle::B32,
-        };
-        let bytes = |low| (field(low, 14) as u32) << 4;
-        let layout = SmemDescriptor {
-            start: bytes(0),
-            leading: bytes(16),
-            stride: bytes(32),
-            swizzle,
-        };
-        let period = swizzle.period();
-        if swizzle != Swizzle::None && layout.start % period >= 128 {
-            return Err(WarpgroupDescriptorError::PatternStart {
-                descriptor,
-                start: layout.start,
-                swizzle,
-                period,
-            });
-        }
+    ) -> Result<WarpgroupTile, DescriptorError> {
         Ok(WarpgroupTile {
-            layout,
+            layout: SmemDescriptor::decode_warpgroup(descriptor)?,
             mn_major,
             element_bytes: element_bits / 8,
         })
@@ -113,28 +47,10 @@ impl WarpgroupTile {
         let byte = major * self.element_bytes;
         let (chunk, within) = (byte / CHUNK_BYTES, byte % CHUNK_BYTES);
         let chunk_at = match self.mn_major {
-            true => self.mn_major_chunk(chunk, k),
+            true => self.layout.transposed_chunk_address(chunk, k),
             false => self.layout.chunk_address(line, chunk),
         };
         chunk_at + within
-    }
-
-    fn mn_major_chunk(&self, chunk: u32, k: u32) -> u32 {
-        let SmemDescriptor {
-            start,
-            leading,
-            stride,
-            swizzle,
-        } = self.layout;
-        let (row, group) = (k % 8, k / 8);
-        let dense = match swizzle.span() {
-            None => chunk * stride + row * CHUNK_BYTES + group * leading,
-            Some(span) => {
-                let width = span / CHUNK_BYTES;
-                chunk % width * CHUNK_BYTES + chunk / width * leading + row * span + group * stride
-            }
-        };
-        swizzle.apply(start + dense)
     }
 
     /// The smallest range of shared memory that holds `lines` lines of `k` elements.
@@ -144,13 +60,11 @@ impl WarpgroupTile {
             true => (per_chunk, 1),
             false => (1, per_chunk),
         };
-        let addresses = (0..lines)
-            .step_by(line_step)
-            .flat_map(|line| (0..k).step_by(k_step).map(move |k| self.address(line, k)));
-        let (low, high) = addresses.fold((u32::MAX, 0), |(low, high), address| {
-            (low.min(address), high.max(address + CHUNK_BYTES))
-        });
-        low.min(high)..high
+        enclosing(
+            (0..lines)
+                .step_by(line_step)
+                .flat_map(|line| (0..k).step_by(k_step).map(move |k| self.address(line, k))),
+        )
     }
 
     /// The code of an element. The footprint lies in `shared`.

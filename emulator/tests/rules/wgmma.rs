@@ -265,7 +265,7 @@ fn descriptors_are_checked() {
         refused(&body, "wgmma.mma_async", message);
     };
     for bit in [14, 31, 46, 52, 61] {
-        with(1 << bit, "unused bits");
+        with(1 << bit, "reserved bits");
     }
     with(1 << 49, "base offset");
     // 128-byte swizzle, and a start in the second row of the pattern.
