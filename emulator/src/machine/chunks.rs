@@ -5,8 +5,10 @@
 
 use std::ops::Range;
 
-use super::async_engine::{Footprint, Operation, Region, SharedAddress, Work};
-use super::cluster::{Cluster, LateFailure};
+use super::cluster::Cluster;
+use super::completion::LateFailure;
+use super::footprint::{Footprint, Region, SharedAddress};
+use super::operation::{Operation, Work};
 use super::random::SplitMix64;
 use super::report::{FailureKind, Step};
 use super::store::StoreWrite;

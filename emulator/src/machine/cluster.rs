@@ -1,36 +1,32 @@
 //! The state of a cluster of CTAs that run together: their memories, warps and operations in flight, and what happens
 //! between them.
 
-use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
-use super::async_engine::{
-    Access, Engine, Footprint, Issuer, Operation, Region, SharedAddress, Work,
-};
-use super::barrier::{NamedBarriers, Reduction};
-use super::cluster_barrier;
+use super::async_engine::Engine;
+use super::barrier::NamedBarriers;
 use super::cluster_fault::ClusterFault;
-use super::dependency::{Accessor, Dependency};
+use super::dependency::Dependency;
+use super::footprint::{Access, Footprint, Region, SharedAddress};
 use super::global::GlobalView;
-use super::launch_control::{self, PendingClusters, RESPONSE_BYTES};
+use super::launch_control::PendingClusters;
 use super::livelock::{Spinning, Watch};
-use super::mbarrier::{MBARRIER_BYTES, Mbarrier, Progress};
+use super::mbarrier::MBARRIER_BYTES;
+use super::operation::{Issuer, Operation, Work};
 use super::order::{Order, Ticket};
 use super::pair;
 use super::random::SplitMix64;
-use super::report::{FailureKind, LaunchReport, MbarrierMisuse, Step};
+use super::report::{FailureKind, LaunchReport, Step};
 use super::schedule::Schedule;
-use super::shared::{SharedMemory, misuse};
+use super::shared::SharedMemory;
 use super::tensor_maps::ChangedMaps;
-use super::tensor_unit::fault;
 use super::turns::TurnTaking;
-use super::warp::{State, Wait, Warp, lanes};
+use super::warp::Warp;
 use super::{DeviceProperties, Launch};
-use crate::isa::ir::{Kernel, MbarrierOp, Op, Semantics, Space};
+use crate::isa::ir::{Kernel, Semantics, Space};
 use crate::isa::windows;
 use crate::observe::Recorder;
 use crate::tensor::TensorMemory;
-use crate::tma;
 
 /// Rank in the cluster and offset of a 32-bit shared address.
 const SHARED_OFFSET_MASK: u32 = (1 << windows::SHARED_OFFSET_BITS) - 1;
@@ -126,13 +122,6 @@ impl At {
             line: self.line,
         }
     }
-}
-
-/// A failure of an operation that had been issued earlier.
-#[derive(Debug)]
-pub struct LateFailure {
-    pub issuer: Issuer,
-    pub kind: FailureKind,
 }
 
 impl<'l> Cluster<'l> {
@@ -360,321 +349,5 @@ impl<'l> Cluster<'l> {
         let group = self.ctas[at.cta].warps[at.warp].bulk_groups[lane];
         order.issue(operation, group)?;
         Ok(())
-    }
-
-    /// Applies `change` to a live mbarrier and wakes its waiters if that completed a phase.
-    pub fn mbarrier(
-        &mut self,
-        address: SharedAddress,
-        change: impl FnOnce(&mut Mbarrier) -> Result<Progress, MbarrierMisuse>,
-    ) -> Step<Progress> {
-        let SharedAddress { cta, offset } = address;
-        let barrier = self.ctas[cta as usize].shared.mbarrier(offset)?;
-        let progress = change(barrier).map_err(|error| misuse(offset, error))?;
-        if progress == Progress::PhaseComplete {
-            let completed = *barrier;
-            if let Some(order) = &mut self.order {
-                order.phase_complete(address)?;
-            }
-            self.wake_mbarrier(address, &completed);
-        }
-        Ok(progress)
-    }
-
-    fn wake_mbarrier(&mut self, address: SharedAddress, barrier: &Mbarrier) {
-        let code = &self.context.kernel.code;
-        let warps = &mut self.ctas[address.cta as usize].warps;
-        for (number, warp) in warps.iter_mut().enumerate() {
-            for index in 0..warp.groups.len() {
-                if let State::Blocked(Wait::Mbarrier {
-                    offset,
-                    parity,
-                    lanes: waiting,
-                    predicate,
-                }) = warp.groups[index].state
-                    && offset == address.offset
-                    && barrier.parity_complete(parity)
-                {
-                    for lane in lanes(waiting) {
-                        warp.set(predicate, lane, 1);
-                    }
-                    if let Some(order) = &mut self.order {
-                        let inst = &code[warp.groups[index].pc as usize];
-                        let by = Issuer {
-                            cta: address.cta,
-                            warp: number as u32,
-                            lane: waiting.trailing_zeros(),
-                            line: inst.line,
-                        };
-                        let relaxed = matches!(
-                            inst.op,
-                            Op::Mbarrier(MbarrierOp::Wait { relaxed: true, .. })
-                        );
-                        order.mbarrier_wait(by, address, relaxed);
-                    }
-                    warp.release(index);
-                }
-            }
-        }
-    }
-
-    /// Releases the threads that wait for a named barrier; `last` is the warp that came last, if it waits too.
-    pub fn complete_barrier(
-        &mut self,
-        cta: usize,
-        id: u32,
-        reduction: Reduction,
-        last: Option<usize>,
-    ) {
-        let kernel = self.context.kernel;
-        if let Some(order) = &mut self.order {
-            let waits = |warp: &Warp| {
-                let mut groups = warp.groups.iter();
-                groups.any(|group| group.state == State::Blocked(Wait::Barrier { id }))
-            };
-            let warps = self.ctas[cta].warps.iter().enumerate();
-            let waiting = warps.filter(|(_, warp)| waits(warp));
-            order.named_complete(cta, id, waiting.map(|(number, _)| number).chain(last));
-        }
-        for warp in &mut self.ctas[cta].warps {
-            for index in 0..warp.groups.len() {
-                let group = warp.groups[index];
-                let State::Blocked(Wait::Barrier { id: waited } | Wait::BarrierWarp { id: waited }) =
-                    group.state
-                else {
-                    continue;
-                };
-                if waited == id {
-                    write_reduction(kernel, warp, group.pc, group.mask, reduction);
-                    warp.release(index);
-                }
-            }
-        }
-    }
-
-    /// Releases the parts of a warp that waited for its other threads at `barrier.arrive`.
-    pub fn release_barrier_warp(&mut self, cta: usize, warp: usize, id: u32) {
-        let warp = &mut self.ctas[cta].warps[warp];
-        for index in 0..warp.groups.len() {
-            if warp.groups[index].state == State::Blocked(Wait::BarrierWarp { id }) {
-                warp.release(index);
-            }
-        }
-    }
-
-    /// Lets the threads that wait for the cluster go on if all have arrived.
-    pub fn complete_cluster_barrier(&mut self) {
-        if cluster_barrier::complete(&mut self.ctas) {
-            if let Some(order) = &mut self.order {
-                order.cluster_complete();
-            }
-            for warp in self.ctas.iter_mut().flat_map(|cta| &mut cta.warps) {
-                warp.retry(|wait| *wait == Wait::ClusterBarrier);
-            }
-        }
-    }
-
-    /// A CTA of a larger cluster must not exit while operations in flight involve it: the others may run on for long.
-    /// At the end of a cluster nothing may be in flight at all.
-    fn check_exit(&self, cta: usize) -> Step<()> {
-        if self.ctas.len() == 1 || !self.ctas[cta].has_exited() {
-            return Ok(());
-        }
-        let operations = self.in_flight(|operation| operation.involves(cta as u32));
-        match operations.is_empty() {
-            true => Ok(()),
-            false => Err(FailureKind::OutstandingAtExit {
-                operations: operations.iter().map(ToString::to_string).collect(),
-            }),
-        }
-    }
-
-    /// Follows from the exit of threads of a warp: barriers that waited for them.
-    pub fn threads_exited(&mut self, cta: usize, warp: usize) -> Step<()> {
-        self.complete_cluster_barrier();
-        self.check_exit(cta)?;
-        let Cta {
-            barriers, warps, ..
-        } = &mut self.ctas[cta];
-        for (id, completed) in barriers.threads_exited(warp, warps)? {
-            match completed {
-                Some(reduction) => self.complete_barrier(cta, id, reduction, None),
-                None => self.release_barrier_warp(cta, warp, id),
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets an operation take effect.
-    pub fn complete(&mut self, operation: Operation) -> Result<(), LateFailure> {
-        let operation = match self.engine.is_chunked() {
-            true => self.split(operation)?,
-            false => Some(operation),
-        };
-        let Some(operation) = operation else {
-            return Ok(());
-        };
-        self.changed();
-        if let Some(recorder) = &mut self.recorder {
-            recorder.completed(&operation);
-        }
-        if let Some(order) = &mut self.order {
-            order.complete(&operation);
-        }
-        let Operation { issuer, work, .. } = operation;
-        self.global.set_accessor(|| Accessor {
-            cta: self.ctas[issuer.cta as usize].id,
-            warp: issuer.warp,
-            lanes: 1 << issuer.lane,
-            line: issuer.line,
-        });
-        self.apply(issuer, work)
-            .map_err(|kind| LateFailure { issuer, kind })
-    }
-
-    fn apply(&mut self, issuer: Issuer, work: Work) -> Step<()> {
-        match work {
-            Work::TmaLoad {
-                map,
-                coordinates,
-                destination,
-                barrier,
-            } => {
-                let window = self.ctas[destination.cta as usize].shared.window_mut();
-                let bytes =
-                    tma::load_tile(&map, &coordinates, destination.offset, &self.global, window)
-                        .map_err(|fault| FailureKind::Tma(fault.to_string()))?;
-                self.report.tma_bytes += u64::from(bytes);
-                self.complete_tx(barrier, bytes)
-            }
-            Work::BulkLoad {
-                source,
-                destination,
-                bytes,
-                barrier,
-            } => {
-                let window = self.ctas[destination.cta as usize].shared.window_mut();
-                let range = byte_range(destination.offset, bytes);
-                self.global.read(source, &mut window[range])?;
-                self.report.tma_bytes += u64::from(bytes);
-                self.complete_tx(barrier, bytes)
-            }
-            Work::SmallCopies(copies) => {
-                for copy in copies.lanes.iter().flatten() {
-                    let window = self.ctas[copy.destination.cta as usize].shared.window_mut();
-                    let range = byte_range(copy.destination.offset, copies.bytes);
-                    let (read, zero) = window[range].split_at_mut(copy.source_bytes as usize);
-                    self.global.read(copy.source, read)?;
-                    zero.fill(0);
-                }
-                self.ctas[issuer.cta as usize].warps[issuer.warp as usize]
-                    .retry(|wait| matches!(wait, Wait::CopyGroup { .. }));
-                Ok(())
-            }
-            Work::TryCancel { response, barriers } => {
-                let Context {
-                    pending, launch, ..
-                } = self.context;
-                let canceled = pending.take().map(|index| launch.first_cta(index));
-                let [low, high] = launch_control::response(canceled);
-                for barrier in barriers {
-                    let shared = &mut self.ctas[barrier.cta as usize].shared;
-                    shared.store(response, 8, low);
-                    shared.store(response + 8, 8, high);
-                    self.complete_tx(barrier, RESPONSE_BYTES)?;
-                }
-                Ok(())
-            }
-            Work::CopiesArrive { barrier } => {
-                self.mbarrier(barrier, |barrier| barrier.arrive(1))?;
-                Ok(())
-            }
-            Work::StoreRead(store) => {
-                let window = self.ctas[store.source.cta as usize].shared.window();
-                let data = store.target.read(store.source.offset, window);
-                self.engine.deposit(store.ticket, data);
-                self.retry_bulk_waits(issuer);
-                Ok(())
-            }
-            Work::StoreWrite(store) => {
-                store.execute(&self.global)?;
-                self.report.tma_bytes += store.part().len() as u64;
-                self.retry_bulk_waits(issuer);
-                Ok(())
-            }
-            Work::Chunk(chunk) => self.land(&chunk),
-            Work::SharedCopy(copy) => {
-                self.report.tma_bytes += u64::from(copy.bytes);
-                copy.execute(self)
-            }
-            Work::AsyncStore(store) => store.execute(self),
-            Work::TensorCopy { copy, cta_group } => {
-                for cta in pair::group(issuer.cta as usize, cta_group) {
-                    let Cta { shared, tensor, .. } = &mut self.ctas[cta];
-                    copy.execute(shared.window(), tensor).map_err(fault)?;
-                }
-                Ok(())
-            }
-            Work::Mma(mma) => {
-                self.report.mmas += 1;
-                let group = pair::group(issuer.cta as usize, mma.path().ctas() as u8);
-                mma.execute(&mut pair::memories(&mut self.ctas[group]))
-                    .map_err(fault)
-            }
-            Work::Commit { barriers } => {
-                for barrier in barriers {
-                    self.mbarrier(barrier, |barrier| barrier.arrive(1))?;
-                }
-                Ok(())
-            }
-            Work::WarpgroupMma(operands) => {
-                let (cta, warp) = (issuer.cta as usize, issuer.warp as usize);
-                super::exec::complete_warpgroup_mma(self, cta, warp, &operands)
-            }
-            Work::TensorLoad | Work::TensorStore => Ok(()),
-        }
-    }
-
-    fn retry_bulk_waits(&mut self, issuer: Issuer) {
-        self.ctas[issuer.cta as usize].warps[issuer.warp as usize]
-            .retry(|wait| matches!(wait, Wait::BulkGroup { .. }));
-    }
-
-    pub fn complete_tx(&mut self, barrier: SharedAddress, bytes: u32) -> Step<()> {
-        self.mbarrier(barrier, |barrier| barrier.complete_tx(bytes))?;
-        Ok(())
-    }
-}
-
-fn byte_range(offset: u32, bytes: u32) -> Range<usize> {
-    offset as usize..(offset + bytes) as usize
-}
-
-/// Writes the result of the `barrier.red` at `pc`; other barrier instructions have none.
-pub fn write_reduction(kernel: &Kernel, warp: &mut Warp, pc: u32, mask: u32, reduction: Reduction) {
-    use crate::isa::ir::VoteMode;
-    if let Op::Barrier {
-        reduction: Some(instruction),
-        ..
-    } = &kernel.code[pc as usize].op
-    {
-        let value = match (instruction.popc, instruction.op) {
-            (true, _) => u64::from(reduction.count),
-            (false, VoteMode::All) => u64::from(reduction.all),
-            (false, _) => u64::from(reduction.any),
-        };
-        for lane in lanes(mask) {
-            warp.set(Some(instruction.dst), lane, value);
-        }
-    }
-}
-
-impl tma::GlobalRead for GlobalView {
-    fn read(&self, address: u64, out: &mut [u8]) -> Result<(), tma::GlobalReadError> {
-        GlobalView::read(self, address, out).map_err(|fault| tma::GlobalReadError {
-            address,
-            bytes: out.len(),
-            reason: fault.to_string(),
-        })
     }
 }

@@ -1,15 +1,17 @@
 //! The machine: memories, warps, the scheduler and the asynchronous engines of one device.
 
-pub(crate) mod async_engine;
+mod async_engine;
 pub(crate) mod atomics;
 mod barrier;
 mod chunks;
 pub(crate) mod cluster;
 mod cluster_barrier;
 pub mod cluster_fault;
+mod completion;
 mod dependency;
 mod exec;
 mod explore;
+mod footprint;
 pub mod global;
 mod grid;
 mod header;
@@ -17,6 +19,7 @@ mod launch_control;
 mod livelock;
 mod load;
 mod mbarrier;
+pub(crate) mod operation;
 pub mod order;
 mod pair;
 mod random;
@@ -26,12 +29,14 @@ pub mod schedule;
 mod scheduler;
 mod shared;
 mod small_copy;
+mod stall;
 mod store;
 mod tensor_maps;
 mod tensor_unit;
 #[cfg(test)]
 mod tests;
 pub(crate) mod turns;
+mod wake;
 pub(crate) mod warp;
 mod warpgroup;
 

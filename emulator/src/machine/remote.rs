@@ -1,8 +1,8 @@
 //! Asynchronous copies, stores and reductions into the shared memory of a cluster's CTAs, which report to an mbarrier there.
 
-use super::async_engine::SharedAddress;
 use super::atomics::{combine, element, element_bytes};
 use super::cluster::Cluster;
+use super::footprint::SharedAddress;
 use super::report::Step;
 use super::store::Reduction;
 

@@ -3,14 +3,12 @@
 
 use std::sync::atomic::Ordering;
 
-use super::async_engine::Operation;
-use super::cluster::{At, Cluster, LateFailure};
+use super::cluster::{At, Cluster};
+use super::completion::LateFailure;
 use super::dependency::{Accessor, Pause};
 use super::exec::{self, Flow};
-use super::report::{
-    FailureKind, InFlight, LaunchFailure, Site, SourceLine, Stall, StallReason, StallReport,
-    StalledGroup, Step, failure,
-};
+use super::operation::Operation;
+use super::report::{FailureKind, InFlight, LaunchFailure, Site, SourceLine, Stall, Step, failure};
 use super::turns::Turn;
 use super::warp::{Group, State, Wait, lanes};
 use crate::isa::ir::{Guard, Op, Reg};
@@ -428,7 +426,8 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    fn line(&self, pc: u32) -> u32 {
+    /// The line of the instruction at `pc`; 0 behind the last.
+    pub fn line(&self, pc: u32) -> u32 {
         let code = &self.context.kernel.code;
         code.get(pc as usize).map_or(0, |inst| inst.line)
     }
@@ -452,120 +451,5 @@ impl Cluster<'_> {
             line: failed.issuer.line,
         };
         self.failed(at, 1 << failed.issuer.lane, failed.kind)
-    }
-
-    pub fn in_flight(&self, wanted: impl Fn(&Operation) -> bool) -> Vec<InFlight> {
-        let kernel = self.context.kernel;
-        self.engine
-            .operations()
-            .iter()
-            .filter(|operation| wanted(operation))
-            .map(|operation| InFlight {
-                operation: operation.work.name(),
-                cta: self.ctas[operation.issuer.cta as usize].id,
-                warp: operation.issuer.warp,
-                source: SourceLine::of(kernel, operation.issuer.line),
-            })
-            .collect()
-    }
-
-    pub fn stalled(&mut self, stall: Stall) -> LaunchFailure {
-        let mut groups = Vec::new();
-        for cta in 0..self.ctas.len() {
-            for warp in 0..self.ctas[cta].warps.len() {
-                for group in 0..self.ctas[cta].warps[warp].groups.len() {
-                    let Group {
-                        mask, pc, state, ..
-                    } = self.ctas[cta].warps[warp].groups[group];
-                    let reason = match state {
-                        State::Ready => self.polling(cta, warp),
-                        State::Blocked(wait) => self.reason(cta, warp, wait),
-                    };
-                    groups.push(self.stalled_group(cta, warp, mask, pc, reason));
-                }
-                let at_merges: Vec<_> = self.ctas[cta].warps[warp].waiting_at_merges().collect();
-                for (mask, pc, missing) in at_merges {
-                    let reason = StallReason::Reconvergence { missing };
-                    groups.push(self.stalled_group(cta, warp, mask, pc, reason));
-                }
-            }
-        }
-        let report = Box::new(StallReport {
-            steps: self.steps,
-            stall,
-            groups,
-            in_flight: self.in_flight(|_| true),
-        });
-        let kind = match stall {
-            Stall::Deadlock => FailureKind::Deadlock(report),
-            Stall::Livelock => FailureKind::Livelock(report),
-            Stall::StepLimit => FailureKind::Hang(report),
-        };
-        failure(self.context.kernel, None, kind)
-    }
-
-    fn stalled_group(
-        &self,
-        cta: usize,
-        warp: usize,
-        lanes: u32,
-        pc: u32,
-        reason: StallReason,
-    ) -> StalledGroup {
-        StalledGroup {
-            cta: self.ctas[cta].id,
-            warp: warp as u32,
-            lanes,
-            source: SourceLine::of(self.context.kernel, self.line(pc)),
-            reason,
-        }
-    }
-
-    pub fn reason(&mut self, cta: usize, warp: usize, wait: Wait) -> StallReason {
-        let cta = &mut self.ctas[cta];
-        let live = cta.warps[warp].live;
-        match wait {
-            Wait::Mbarrier { offset, parity, .. } => match cta.shared.mbarrier(offset) {
-                Ok(barrier) => StallReason::Mbarrier {
-                    address: offset,
-                    wanted_parity: parity,
-                    phase: barrier.phase,
-                    pending: barrier.pending,
-                    expected: barrier.expected,
-                    tx: barrier.tx,
-                },
-                Err(_) => StallReason::InvalidatedMbarrier { address: offset },
-            },
-            Wait::Barrier { id } | Wait::BarrierWarp { id } => {
-                let (arrived, expected) = cta.barriers.arrivals(id);
-                StallReason::Barrier {
-                    id,
-                    arrived,
-                    expected,
-                }
-            }
-            Wait::Collective { members, .. } => StallReason::Collective { members },
-            Wait::Aligned { lanes } => StallReason::Warp {
-                missing: live & !lanes,
-            },
-            Wait::TensorMemory { columns } => {
-                let used: u32 = cta
-                    .tensor
-                    .allocations()
-                    .iter()
-                    .map(|a| a.len() as u32)
-                    .sum();
-                StallReason::TensorMemory {
-                    columns,
-                    free: crate::tensor::memory::COLUMNS as u32 - used,
-                }
-            }
-            Wait::Pair => StallReason::Pair,
-            Wait::ClusterBarrier => StallReason::ClusterBarrier,
-            Wait::Grid => StallReason::Grid,
-            Wait::BulkGroup { allowed, .. } => StallReason::BulkGroup { allowed },
-            Wait::CopyGroup { allowed } => StallReason::CopyGroup { allowed },
-            Wait::WarpgroupMma { allowed } => StallReason::WarpgroupMma { allowed },
-        }
     }
 }

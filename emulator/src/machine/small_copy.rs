@@ -1,6 +1,7 @@
 //! `cp.async`: copies of 4, 8 or 16 bytes by each lane of a warp instruction (PTX ISA §9.7.9.25.3).
 
-use super::async_engine::{Footprint, Issuer, Region, SharedAddress};
+use super::footprint::{Footprint, Region, SharedAddress};
+use super::operation::Issuer;
 use crate::isa::ir::LANES;
 
 /// One lane's copy.

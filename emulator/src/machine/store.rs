@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use super::async_engine::{Region, SharedAddress};
 use super::atomics;
+use super::footprint::{Region, SharedAddress};
 use super::global::GlobalView;
 use super::report::Step;
 use crate::isa::ir::{AtomicOp, Type};

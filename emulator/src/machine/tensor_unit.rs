@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use super::async_engine::{ALL_PARTITIONS, Footprint, Region, Work};
 use super::cluster::Cta;
+use super::footprint::{ALL_PARTITIONS, Footprint, Region};
+use super::operation::Work;
 use super::pair::group;
 use super::report::{FailureKind, Step};
 use super::warp::Warp;

@@ -8,9 +8,9 @@ use super::trace::{Event, Trace, Track};
 use super::{Observe, Observer};
 use crate::isa::ir::{Inst, Kernel, Op, Space};
 use crate::isa::windows;
-use crate::machine::async_engine::{Operation, Work};
 use crate::machine::atomics;
 use crate::machine::cluster::Cta;
+use crate::machine::operation::{Operation, Work};
 use crate::machine::turns::Turn;
 use crate::machine::warp::{State, Wait, Warp, lanes};
 

@@ -2,13 +2,14 @@
 
 use super::{Flow, converge_live, small_copies, uniform};
 use crate::isa::ir::{Address, BarrierKind, MbarrierOp, MbarrierPhase, Op, Semantics, Space};
-use crate::machine::async_engine::SharedAddress;
 use crate::machine::barrier::{Arrival, Arrived};
-use crate::machine::cluster::{At, Cluster, write_reduction};
+use crate::machine::cluster::{At, Cluster};
+use crate::machine::footprint::SharedAddress;
 use crate::machine::mbarrier::{Progress, pending_count};
 use crate::machine::order::Use;
 use crate::machine::report::{FailureKind, MbarrierMisuse, Step};
 use crate::machine::shared::misuse;
+use crate::machine::wake::write_reduction;
 use crate::machine::warp::{Wait, lanes};
 
 /// `barrier.sync`, `.arrive` and `.red`.

@@ -3,9 +3,10 @@
 use super::copies::check_barrier;
 use super::memory;
 use crate::isa::ir::LaunchControlOp;
-use crate::machine::async_engine::{Footprint, Region, SharedAddress, Work};
 use crate::machine::cluster::{At, Cluster};
+use crate::machine::footprint::{Footprint, Region, SharedAddress};
 use crate::machine::launch_control::{RESPONSE_BYTES, first_cta};
+use crate::machine::operation::Work;
 use crate::machine::report::{FailureKind, Step};
 use crate::machine::warp::lanes;
 

@@ -3,8 +3,8 @@
 use super::{Flow, converge, warpgroup};
 use crate::isa::ir::{Address, Dst, LANES, Space, Src};
 use crate::isa::matrix::{MatrixOp, WarpMma};
-use crate::machine::async_engine::SharedAddress;
 use crate::machine::cluster::{At, Cluster};
+use crate::machine::footprint::SharedAddress;
 use crate::machine::report::Step;
 use crate::machine::warp::Warp;
 use crate::tensor::arithmetic::{DotRule, dot, dot_in_halves};

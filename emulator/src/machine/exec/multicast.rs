@@ -1,8 +1,8 @@
 //! Where asynchronous copies and commits of a cluster go: destinations and barriers in its CTAs.
 
-use crate::machine::async_engine::SharedAddress;
 use crate::machine::cluster::Cluster;
 use crate::machine::cluster_fault::ClusterFault;
+use crate::machine::footprint::SharedAddress;
 use crate::machine::report::Step;
 
 /// One CTA's share of a copy.

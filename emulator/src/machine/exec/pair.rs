@@ -4,9 +4,9 @@
 //! for both; that `dealloc` waits as well is the letter of the PTX ISA ("may block").
 
 use super::Flow;
-use crate::machine::async_engine::{ALL_PARTITIONS, Region, SharedAddress};
 use crate::machine::cluster::{At, Cluster};
 use crate::machine::cluster_fault::ClusterFault;
+use crate::machine::footprint::{ALL_PARTITIONS, Region, SharedAddress};
 use crate::machine::pair::{Request, group};
 use crate::machine::report::Step;
 use crate::machine::tensor_unit::fault;

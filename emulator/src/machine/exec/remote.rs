@@ -2,9 +2,10 @@
 
 use super::multicast::deliveries;
 use crate::isa::ir::StoreAsync;
-use crate::machine::async_engine::{Footprint, Region, Work};
 use crate::machine::atomics::element_bytes;
 use crate::machine::cluster::{At, Cluster};
+use crate::machine::footprint::{Footprint, Region};
+use crate::machine::operation::Work;
 use crate::machine::remote::AsyncStore;
 use crate::machine::report::Step;
 use crate::machine::store::Reduction;

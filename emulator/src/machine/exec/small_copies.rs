@@ -2,9 +2,10 @@
 
 use super::{Flow, memory};
 use crate::isa::ir::{Address, LANES, Space, Src};
-use crate::machine::async_engine::{Access, Footprint, SharedAddress, Work};
 use crate::machine::cluster::{At, Cluster};
+use crate::machine::footprint::{Access, Footprint, SharedAddress};
 use crate::machine::mbarrier::Progress;
+use crate::machine::operation::Work;
 use crate::machine::report::{FailureKind, Step};
 use crate::machine::small_copy::{LaneCopy, SmallCopies};
 use crate::machine::warp::{Wait, lanes};

@@ -3,8 +3,9 @@
 use super::copies::{check_window, shared_region};
 use super::{Flow, memory, tensor_map};
 use crate::isa::ir::{AtomicOp, BulkCopy, Space, TmaStore, Type};
-use crate::machine::async_engine::{Footprint, SharedAddress, Work};
 use crate::machine::cluster::{At, Cluster};
+use crate::machine::footprint::{Footprint, SharedAddress};
+use crate::machine::operation::Work;
 use crate::machine::report::{FailureKind, Step};
 use crate::machine::store::{Reduction, StoreRead, StoreWrite, Target, Tile};
 use crate::machine::warp::{Wait, lanes};

@@ -2,9 +2,9 @@
 
 use super::{Flow, converge, memory, uniform};
 use crate::isa::ir::{Address, Src, TensorMapOp};
-use crate::machine::async_engine::Access;
 use crate::machine::cluster::{At, Cluster};
 use crate::machine::exec::memory::Place;
+use crate::machine::footprint::Access;
 use crate::machine::report::{FailureKind, Step};
 use crate::machine::warp::lanes;
 use crate::tma::tensor_map::{TENSOR_MAP_ALIGNMENT, TENSOR_MAP_BYTES};

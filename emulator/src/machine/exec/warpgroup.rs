@@ -4,8 +4,9 @@
 use super::{Flow, uniform};
 use crate::isa::ir::{LANES, Src};
 use crate::isa::matrix::{MatrixOp, WarpgroupA, WarpgroupMma};
-use crate::machine::async_engine::{Footprint, Region, Work};
 use crate::machine::cluster::{At, Cluster};
+use crate::machine::footprint::{Footprint, Region};
+use crate::machine::operation::Work;
 use crate::machine::report::{FailureKind, Step};
 use crate::machine::tensor_unit::fault;
 use crate::machine::warp::Wait;

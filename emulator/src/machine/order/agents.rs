@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::clock::Agent;
-use crate::machine::async_engine::SharedAddress;
+use crate::machine::footprint::SharedAddress;
 
 /// A thread of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,8 +5,9 @@ use super::agents::AgentKind;
 use super::clock::{Epoch, Knowledge};
 use super::{Finding, Found, Order, Rule, Severity, Ticket, WarpClocks};
 use crate::isa::ir::{FenceKind, Semantics};
-use crate::machine::async_engine::{Issuer, SharedAddress};
+use crate::machine::footprint::SharedAddress;
 use crate::machine::mbarrier::MBARRIER_BYTES;
+use crate::machine::operation::Issuer;
 use crate::machine::report::SourceLine;
 
 /// An mbarrier's side of the clocks.

@@ -5,7 +5,7 @@ use super::agents::AgentKind;
 use super::clock::Epoch;
 use super::shadow::{Proxy, Record};
 use super::{Order, Ticket};
-use crate::machine::async_engine::Issuer;
+use crate::machine::operation::Issuer;
 
 impl Order<'_> {
     /// A bulk store's moment: when its thread's group, the next to be committed, has read its source.

@@ -36,7 +36,8 @@ pub use barriers::Use;
 pub use finding::{Finding, Party, Rule, Severity, Warning};
 
 use super::Mode;
-use super::async_engine::{Issuer, SharedAddress};
+use super::footprint::SharedAddress;
+use super::operation::Issuer;
 use super::report::{Site, SourceLine};
 use crate::isa::ir::{Kernel, LANES};
 use agents::{AgentKind, Agents, Thread};

@@ -3,7 +3,8 @@
 use super::barriers::Use;
 use super::shadow::Proxy;
 use super::{Finding, Found, Order};
-use crate::machine::async_engine::{Completion, Footprint, Memory, Operation};
+use crate::machine::footprint::{Footprint, Memory};
+use crate::machine::operation::{Completion, Operation};
 use crate::machine::report::FailureKind;
 
 impl From<Box<Finding>> for FailureKind {

@@ -6,7 +6,8 @@ use super::agents::AgentKind;
 use super::clock::Epoch;
 use super::shadow::{Proxy, Record};
 use super::{Finding, Found, Order, Rule, Severity, WarpClocks};
-use crate::machine::async_engine::{Issuer, Memory, Region, SharedAddress};
+use crate::machine::footprint::{Memory, Region, SharedAddress};
+use crate::machine::operation::Issuer;
 
 /// How an access meets an earlier one that it conflicts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use super::agents::AgentKind;
 use super::clock::{Epoch, Knowledge};
 use super::shadow::{Proxy, Record};
 use super::{Finding, Found, Order, Rule, Severity, Ticket, WarpClocks};
-use crate::machine::async_engine::{Issuer, Region};
+use crate::machine::footprint::Region;
+use crate::machine::operation::Issuer;
 use crate::tensor::memory::COLUMNS;
 
 /// Halves of the four partitions.
@@ -13,7 +14,7 @@ const HALVES: usize = 8;
 /// Columns of the first half of a partition, then of the next.
 pub const CELLS: usize = HALVES * COLUMNS;
 
-/// Names of operations ([`crate::machine::async_engine::Work::name`]).
+/// Names of operations ([`crate::machine::operation::Work::name`]).
 const MMA: &str = "tcgen05.mma";
 const COPY: &str = "tcgen05.cp";
 
