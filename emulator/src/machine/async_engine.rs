@@ -146,9 +146,7 @@ impl Engine {
             (Queue::Writes, _) => false,
             (Queue::Warp, _) => false,
             (Queue::Warpgroup, _) => !self.operations[..index].iter().any(|other| {
-                other.work.queue() == Queue::Warpgroup
-                    && (other.issuer.cta, other.issuer.warp)
-                        == (operation.issuer.cta, operation.issuer.warp)
+                other.work.queue() == Queue::Warpgroup && other.issuer.same_warp(&operation.issuer)
             }),
             (Queue::TensorPipe, Work::Commit { .. }) => {
                 !before().any(|other| other.issuer.same_thread(&operation.issuer))

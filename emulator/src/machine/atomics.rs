@@ -11,15 +11,9 @@ pub fn element_bytes(ty: Type) -> Step<u32> {
         Type::B16 | Type::U16 | Type::S16 | Type::F16 | Type::Bf16 => 2,
         Type::B32 | Type::U32 | Type::S32 | Type::F32 | Type::F16x2 | Type::Bf16x2 => 4,
         Type::B64 | Type::U64 | Type::S64 | Type::F64 => 8,
-        Type::B128 => return Err(unsupported("128-bit elements")),
-        Type::Pred => return Err(unsupported("predicates in memory")),
+        Type::B128 => return Err(FailureKind::unsupported("128-bit elements")),
+        Type::Pred => return Err(FailureKind::unsupported("predicates in memory")),
     })
-}
-
-fn unsupported(what: &str) -> FailureKind {
-    FailureKind::Unsupported {
-        what: what.to_owned(),
-    }
 }
 
 /// An element of up to 8 bytes, zero-extended.

@@ -23,7 +23,7 @@ use super::tensor_maps::ChangedMaps;
 use super::turns::TurnTaking;
 use super::warp::Warp;
 use super::{DeviceProperties, Launch};
-use crate::isa::ir::{Kernel, Semantics, Space};
+use crate::isa::ir::{Kernel, LANES, Semantics, Space};
 use crate::isa::windows;
 use crate::observe::Recorder;
 use crate::tensor::TensorMemory;
@@ -73,9 +73,15 @@ pub struct Cta {
 }
 
 impl Cta {
-    /// Whether all its threads have.
+    /// Whether all its threads have exited.
     pub fn has_exited(&self) -> bool {
         self.warps.iter().all(|warp| warp.live == 0)
+    }
+
+    /// Columns of tensor memory that are allocated.
+    pub fn allocated_columns(&self) -> u32 {
+        let allocations = self.tensor.allocations().iter();
+        allocations.map(|columns| columns.len() as u32).sum()
     }
 }
 
@@ -155,6 +161,7 @@ impl<'l> Cluster<'l> {
         } = self.context.launch;
         let kernel = self.context.kernel;
         let threads: u32 = block.iter().product();
+        let warps = threads.div_ceil(LANES as u32) as usize;
         let first = self.context.launch.first_cta(index);
         for (rank, cta) in self.ctas.iter_mut().enumerate() {
             let rank = rank as u32;
@@ -176,11 +183,10 @@ impl<'l> Cluster<'l> {
                 cta.tensor = TensorMemory::new();
                 cta.tensor_in_use = false;
             }
-            let warps = threads.div_ceil(32);
-            cta.warps.resize_with(warps as usize, Warp::default);
+            cta.warps.resize_with(warps, Warp::default);
             for (index, warp) in cta.warps.iter_mut().enumerate() {
-                let lanes = (threads - 32 * index as u32).min(32);
-                let populated = u32::MAX >> (32 - lanes);
+                let before = (LANES * index) as u32;
+                let populated = u32::MAX >> (LANES as u32).saturating_sub(threads - before);
                 warp.reset(kernel.registers, kernel.local_bytes, populated);
             }
         }
@@ -191,7 +197,6 @@ impl<'l> Cluster<'l> {
         } = options.schedule;
         self.changed_maps.clear();
         self.engine.reset(options.mode, asynchrony, index);
-        let warps = threads.div_ceil(32) as usize;
         if let Some(order) = &mut self.order {
             let ids = self.ctas.iter().map(|cta| cta.id).collect();
             order.reset(ids, warps, self.context.shared_bytes);

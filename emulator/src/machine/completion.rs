@@ -9,7 +9,6 @@ use super::launch_control::{self, RESPONSE_BYTES};
 use super::operation::{Issuer, Operation, Work};
 use super::pair;
 use super::report::{FailureKind, Step};
-use super::tensor_unit::fault;
 use super::warp::Wait;
 use crate::tma;
 
@@ -59,7 +58,7 @@ impl Cluster<'_> {
                 let window = self.ctas[destination.cta as usize].shared.window_mut();
                 let bytes =
                     tma::load_tile(&map, &coordinates, destination.offset, &self.global, window)
-                        .map_err(|fault| FailureKind::Tma(fault.to_string()))?;
+                        .map_err(FailureKind::tma)?;
                 self.report.tma_bytes += u64::from(bytes);
                 self.complete_tx(barrier, bytes)
             }
@@ -127,7 +126,8 @@ impl Cluster<'_> {
             Work::TensorCopy { copy, cta_group } => {
                 for cta in pair::group(issuer.cta as usize, cta_group) {
                     let Cta { shared, tensor, .. } = &mut self.ctas[cta];
-                    copy.execute(shared.window(), tensor).map_err(fault)?;
+                    copy.execute(shared.window(), tensor)
+                        .map_err(FailureKind::tensor)?;
                 }
                 Ok(())
             }
@@ -135,7 +135,7 @@ impl Cluster<'_> {
                 self.report.mmas += 1;
                 let group = pair::group(issuer.cta as usize, mma.path().ctas() as u8);
                 mma.execute(&mut pair::memories(&mut self.ctas[group]))
-                    .map_err(fault)
+                    .map_err(FailureKind::tensor)
             }
             Work::Commit { barriers } => {
                 for barrier in barriers {

@@ -11,7 +11,7 @@ use super::global::GlobalView;
 use super::launch_control::PendingClusters;
 use super::livelock::Spinning;
 use super::report::{FailureKind, Step, failure};
-use super::{Device, Launch, LaunchFailure, LaunchReport, Schedule};
+use super::{Device, Launch, LaunchFailure, LaunchReport};
 
 /// CUDA C++ Programming Guide, "Technical Specifications per Compute Capability".
 const GRID_LIMIT: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
@@ -24,11 +24,8 @@ pub const LARGEST_CLUSTER: u32 = 16;
 impl Device {
     /// Runs a kernel to completion. The first CTA that fails stops all others.
     pub fn launch(&self, launch: &Launch) -> Result<LaunchReport, LaunchFailure> {
-        let schedule = launch.options.schedule;
-        self.run(launch).map_err(|failure| LaunchFailure {
-            schedule: (schedule != Schedule::default()).then(|| Box::new(schedule)),
-            ..failure
-        })
+        self.run(launch)
+            .map_err(|failure| failure.under(launch.options.schedule))
     }
 
     fn run(&self, launch: &Launch) -> Result<LaunchReport, LaunchFailure> {

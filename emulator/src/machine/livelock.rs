@@ -186,9 +186,7 @@ impl Cluster<'_> {
                 phase: MbarrierPhase::Parity(parity) | MbarrierPhase::Token(parity),
                 ..
             }) => {
-                let address = warp
-                    .value(barrier.base, lane)
-                    .wrapping_add_signed(barrier.offset);
+                let address = warp.address(barrier, lane);
                 let parity = warp.value(*parity, lane) as u32;
                 let offset = self.shared_address(at, *space, address).ok()?.offset;
                 let wait = Wait::Mbarrier {
@@ -202,10 +200,8 @@ impl Cluster<'_> {
                 )))
             }
             Op::Load { address, .. } | Op::Atomic { address, .. } => {
-                let base = warp.value(address.base, lane);
-                Some(StallReason::PollingMemory {
-                    address: base.wrapping_add_signed(address.offset),
-                })
+                let address = warp.address(address, lane);
+                Some(StallReason::PollingMemory { address })
             }
             _ => None,
         }

@@ -169,6 +169,15 @@ impl LaunchFailure {
         }
     }
 
+    /// Notes the schedule under which it failed.
+    pub(super) fn under(self, schedule: Schedule) -> Self {
+        Self {
+            schedule: (schedule != Schedule::default()).then(|| Box::new(schedule)),
+            ..self
+        }
+    }
+
+    /// What the CUDA driver would make of it.
     pub fn class(&self) -> FailureClass {
         use FailureKind::*;
         match &self.kind {
@@ -325,6 +334,24 @@ pub enum FailureKind {
     Unsupported { what: String },
     #[error("the launch was stopped because another CTA failed")]
     Stopped,
+}
+
+impl FailureKind {
+    /// A rule of the tensor core that was broken.
+    pub(super) fn tensor(error: impl ToString) -> Self {
+        Self::Tensor(error.to_string())
+    }
+
+    /// A rule of TMA and bulk copies that was broken.
+    pub(super) fn tma(error: impl ToString) -> Self {
+        Self::Tma(error.to_string())
+    }
+
+    pub(super) fn unsupported(what: impl ToString) -> Self {
+        Self::Unsupported {
+            what: what.to_string(),
+        }
+    }
 }
 
 /// Rules of PTX ISA §9.7.13.15.

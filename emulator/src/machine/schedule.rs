@@ -76,8 +76,8 @@ pub enum Asynchrony {
 /// The environment variable that holds a schedule's text.
 pub const SCHEDULE_VARIABLE: &str = "PTX_EMULATOR_SCHEDULE";
 
-/// Instructions of a turn in the default schedule.
-const QUANTUM: u32 = 64;
+/// Instructions of a turn in the default schedule, and in others where nothing hangs on it.
+pub(super) const QUANTUM: u32 = 64;
 
 /// [`Turns::Pct`] where the text says nothing else.
 const DEPTH: u32 = 3;

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::cluster::{At, Cluster};
+use super::cluster::{At, Cluster, Cta};
 use super::completion::LateFailure;
 use super::dependency::{Accessor, Pause};
 use super::exec::{self, Flow};
@@ -74,11 +74,7 @@ impl Cluster<'_> {
                 }
                 continue;
             }
-            if self
-                .ctas
-                .iter()
-                .all(|cta| cta.warps.iter().all(|warp| warp.live == 0))
-            {
+            if self.ctas.iter().all(Cta::has_exited) {
                 self.finish()?;
                 return Ok(Pause::Exited);
             }
@@ -406,12 +402,7 @@ impl Cluster<'_> {
             return Err(failure(kernel, None, kind));
         }
         for cta in &self.ctas {
-            let columns = cta
-                .tensor
-                .allocations()
-                .iter()
-                .map(|a| a.len() as u32)
-                .sum();
+            let columns = cta.allocated_columns();
             if columns != 0 {
                 let kind = FailureKind::TensorMemoryLeak { columns };
                 return Err(failure(kernel, None, kind));

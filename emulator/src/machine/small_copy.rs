@@ -55,8 +55,7 @@ impl SmallCopies {
 
     /// Whether the thread has a copy among them.
     pub fn includes(&self, issuer: &Issuer, thread: &Issuer) -> bool {
-        (issuer.cta, issuer.warp) == (thread.cta, thread.warp)
-            && self.lanes[thread.lane as usize].is_some()
+        issuer.same_warp(thread) && self.lanes[thread.lane as usize].is_some()
     }
 
     pub fn commit(&mut self, lane: u32, number: u32) {

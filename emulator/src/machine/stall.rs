@@ -90,16 +90,8 @@ impl Cluster<'_> {
                 missing: live & !lanes,
             },
             Wait::TensorMemory { columns } => {
-                let used: u32 = cta
-                    .tensor
-                    .allocations()
-                    .iter()
-                    .map(|a| a.len() as u32)
-                    .sum();
-                StallReason::TensorMemory {
-                    columns,
-                    free: COLUMNS as u32 - used,
-                }
+                let free = COLUMNS as u32 - cta.allocated_columns();
+                StallReason::TensorMemory { columns, free }
             }
             Wait::Pair => StallReason::Pair,
             Wait::ClusterBarrier => StallReason::ClusterBarrier,

@@ -16,11 +16,6 @@ use crate::tensor::{Mma, MmaError, MmaFootprint, MmaOperands, TensorCopy};
 /// Rows of operands start at multiples of 16 bytes (PTX ISA §9.7.16.4).
 const CHUNK_BYTES: u32 = 16;
 
-/// What a rule of the tensor core that was broken becomes.
-pub fn fault(error: impl ToString) -> FailureKind {
-    FailureKind::Tensor(error.to_string())
-}
-
 /// A `tcgen05.cp` by one thread of `cta`. Each CTA of the group copies, from the same offsets of its own shared memory to
 /// the same columns of its own tensor memory (CUTLASS `copy_traits_sm100.hpp`).
 pub fn copy(
@@ -31,14 +26,14 @@ pub fn copy(
     address: u32,
     descriptor: u64,
 ) -> Step<(Work, Footprint)> {
-    let copy = TensorCopy::new(shape, address, descriptor).map_err(fault)?;
+    let copy = TensorCopy::new(shape, address, descriptor).map_err(FailureKind::tensor)?;
     let mut footprint = Footprint::default();
     for index in group(cta, cta_group) {
         let cta = &ctas[index];
         let index = index as u32;
         cta.tensor
             .check_columns("tcgen05.cp", copy.columns())
-            .map_err(fault)?;
+            .map_err(FailureKind::tensor)?;
         let source = operand(cta, index, copy.shared_footprint())?;
         footprint.reads.push(source);
         let written = Region::tensor(index, copy.columns(), ALL_PARTITIONS);
@@ -74,10 +69,8 @@ pub fn mma(
         disabled_lanes: disabled_lanes(&instruction.disabled_lanes, value),
     };
     let mma = Mma::new(&operands).map_err(|error| match error {
-        MmaError::Unsupported { .. } => FailureKind::Unsupported {
-            what: error.to_string(),
-        },
-        _ => fault(error),
+        MmaError::Unsupported { .. } => FailureKind::unsupported(error),
+        _ => FailureKind::tensor(error),
     })?;
     let MmaFootprint {
         shared,
@@ -92,7 +85,7 @@ pub fn mma(
         let tensor = |used: &TensorUse| {
             cta.tensor
                 .check_columns(used.what, used.columns.clone())
-                .map_err(fault)?;
+                .map_err(FailureKind::tensor)?;
             Ok::<_, FailureKind>(Region::tensor(index, used.columns.clone(), used.lanes))
         };
         for bytes in &shared {

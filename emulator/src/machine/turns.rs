@@ -2,7 +2,7 @@
 
 use super::cluster::Cta;
 use super::random::SplitMix64;
-use super::schedule::{Turns, Victim};
+use super::schedule::{QUANTUM, Turns, Victim};
 use super::warp::{State, Warp};
 
 /// A group of a warp that may run, and for how many instructions.
@@ -17,9 +17,6 @@ pub struct Turn {
 /// Instructions that one warp executes at most, and that a victim is held up for at most, while others could run: they
 /// may be polling for what it does.
 const FAIRNESS: u64 = 4096;
-
-/// Instructions of a turn where nothing hangs on it.
-const QUANTUM: u32 = 64;
 
 /// The state of a cluster's schedule.
 #[derive(Debug)]
@@ -88,7 +85,8 @@ impl TurnTaking {
     /// The next turn, at step `step`; `None` where no group can run.
     pub fn next(&mut self, ctas: &mut [Cta], step: u64) -> Option<Turn> {
         let (unit, quantum) = match self.turns {
-            Turns::RoundRobin { quantum } => (self.in_order(ctas, |_| true)?, quantum),
+            // A turn of no instructions would never end.
+            Turns::RoundRobin { quantum } => (self.in_order(ctas, |_| true)?, quantum.max(1)),
             Turns::Random { .. } => {
                 let unit = self.any(ctas)?;
                 // From single steps, which interleave most finely, to whole turns.

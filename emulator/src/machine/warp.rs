@@ -6,7 +6,7 @@
 
 use super::cluster_barrier::ClusterBarrier;
 use super::warpgroup::WarpgroupState;
-use crate::isa::ir::{LANES, Reg, Src};
+use crate::isa::ir::{Address, LANES, Reg, Src};
 
 /// Values of one register slot, by lane.
 pub type Slot = [u64; LANES];
@@ -128,6 +128,13 @@ impl Warp {
             Src::Imm(value) => value,
             Src::Reg(slot) => self.registers[slot as usize][lane],
         }
+    }
+
+    /// The address that an operand means in one lane.
+    #[inline]
+    pub fn address(&self, address: &Address, lane: usize) -> u64 {
+        self.value(address.base, lane)
+            .wrapping_add_signed(address.offset)
     }
 
     /// Sets a destination register in one lane; the sink `_` takes nothing.

@@ -59,10 +59,6 @@ pub struct WarpgroupState {
     log_start: u64,
 }
 
-fn broken(message: String) -> FailureKind {
-    FailureKind::Tensor(message)
-}
-
 fn instruction(kernel: &Kernel, pc: u32) -> Option<&WarpgroupMma> {
     match &kernel.code.get(pc as usize)?.op {
         Op::Matrix(MatrixOp::WarpgroupMma(mma)) => Some(mma),
@@ -82,12 +78,17 @@ impl WarpgroupState {
         *self = Self::default();
     }
 
-    /// An instruction other than `wgmma` reads or writes these registers.
-    pub fn access(&mut self, kernel: &Kernel, registers: &[Reg]) -> Step<()> {
+    /// Warps without `wgmma` keep no notes on their registers.
+    fn make_room(&mut self, kernel: &Kernel) {
         if self.registers.is_empty() {
             self.registers
                 .resize(kernel.registers, RegisterState::default());
         }
+    }
+
+    /// An instruction other than `wgmma` reads or writes these registers.
+    pub fn access(&mut self, kernel: &Kernel, registers: &[Reg]) -> Step<()> {
+        self.make_room(kernel);
         for register in registers {
             let state = &mut self.registers[*register as usize];
             if state.in_flight != Use::None {
@@ -95,7 +96,7 @@ impl WarpgroupState {
                     Use::D => "the accumulator",
                     _ => "A",
                 };
-                return Err(broken(format!(
+                return Err(FailureKind::tensor(format!(
                     "a register that holds {role} of a wgmma.mma_async in flight is accessed; wgmma.wait_group has to \
                      come first"
                 )));
@@ -112,10 +113,10 @@ impl WarpgroupState {
 
     /// A `wgmma.mma_async` at `pc` is issued: its registers must be free and fenced (PTX ISA §9.7.15.7.1).
     pub fn issue(&mut self, kernel: &Kernel, pc: u32, mma: &WarpgroupMma) -> Step<()> {
-        self.access(kernel, &[])?;
+        self.make_room(kernel);
         if self.fences == 0 {
-            return Err(broken(
-                "the first wgmma.mma_async has no wgmma.fence before it".to_owned(),
+            return Err(FailureKind::tensor(
+                "the first wgmma.mma_async has no wgmma.fence before it",
             ));
         }
         let shape = mma.n << 8 | mma.k;
@@ -123,8 +124,8 @@ impl WarpgroupState {
             let state = &self.registers[*register as usize];
             let chained = state.accumulator_of == Some(shape);
             if state.in_flight == Use::A || state.in_flight == Use::D && !chained {
-                return Err(broken(
-                    "the accumulator of wgmma.mma_async is in use by one in flight, as A or with another shape".to_owned(),
+                return Err(FailureKind::tensor(
+                    "the accumulator of wgmma.mma_async is in use by one in flight, as A or with another shape",
                 ));
             }
             if state.fences_before_access > self.fences && !chained {
@@ -134,8 +135,8 @@ impl WarpgroupState {
         for register in a_registers(mma) {
             let state = &self.registers[*register as usize];
             if state.in_flight == Use::D {
-                return Err(broken(
-                    "A of wgmma.mma_async is the accumulator of one in flight".to_owned(),
+                return Err(FailureKind::tensor(
+                    "A of wgmma.mma_async is the accumulator of one in flight",
                 ));
             }
             if state.fences_before_access > self.fences {
@@ -228,7 +229,7 @@ impl WarpgroupState {
                 Ok(())
             }
             Some(other) if *other == operands => Ok(()),
-            Some(other) => Err(broken(format!(
+            Some(other) => Err(FailureKind::tensor(format!(
                 "the warps of a warpgroup execute different wgmma.mma_async: {} here, {} in another warp",
                 describe(operands),
                 describe(*other)
@@ -238,7 +239,7 @@ impl WarpgroupState {
 }
 
 fn unfenced(what: &str) -> FailureKind {
-    broken(format!(
+    FailureKind::tensor(format!(
         "registers of {what} of wgmma.mma_async were accessed after the last wgmma.fence; one has to come between"
     ))
 }

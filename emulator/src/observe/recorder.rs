@@ -122,10 +122,7 @@ impl Recorder {
         };
         let bytes = u64::from(bytes) * elements as u64;
         let addresses: Vec<_> = lanes(active)
-            .map(|lane| {
-                let base = warp.value(address.base, lane);
-                (lane, base.wrapping_add_signed(address.offset))
-            })
+            .map(|lane| (lane, warp.address(address, lane)))
             .collect();
         let Some((_, first)) = addresses.first() else {
             return;

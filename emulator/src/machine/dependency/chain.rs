@@ -5,7 +5,7 @@ use super::{Dependency, DependentRace, Pause};
 use crate::machine::cluster::{Cluster, Context};
 use crate::machine::global::GlobalView;
 use crate::machine::report::{FailureKind, Site, SourceLine, Stall, failure};
-use crate::machine::{Device, Launch, LaunchFailure, LaunchReport, Schedule};
+use crate::machine::{Device, Launch, LaunchFailure, LaunchReport};
 
 /// CTAs of a grid that are kept suspended at a time. More of them run one after the other, as on a device whose
 /// multiprocessors are taken.
@@ -34,14 +34,7 @@ impl Device {
             grid.depends = before.is_some();
             grid.has_dependent = index + 1 < contexts.len();
             let outcome = grid.follow(before.take(), &mut reports);
-            outcome.map_err(|failure| {
-                let schedule = context.launch.options.schedule;
-                let replay = (schedule != Schedule::default()).then(|| Box::new(schedule));
-                LaunchFailure {
-                    schedule: replay,
-                    ..failure
-                }
-            })?;
+            outcome.map_err(|failure| failure.under(context.launch.options.schedule))?;
             before = Some(grid);
         }
         if let Some(last) = before {

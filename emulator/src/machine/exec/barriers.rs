@@ -116,8 +116,7 @@ pub fn mbarrier(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> 
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         let value = |source| warp.value(source, lane);
         let locate = |barrier: &Address, space: &Space| {
-            let address = value(barrier.base).wrapping_add_signed(barrier.offset);
-            cluster.shared_address(at, *space, address)
+            cluster.shared_address(at, *space, warp.address(barrier, lane))
         };
         match op {
             MbarrierOp::Init {
@@ -252,11 +251,8 @@ fn wait(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> Step<Flo
     let mut blocked = None;
     let mut same = true;
     for lane in lanes(active) {
-        let Cluster { ctas, .. } = &*cluster;
-        let warp = &ctas[at.cta].warps[at.warp];
-        let address = warp
-            .value(barrier.base, lane)
-            .wrapping_add_signed(barrier.offset);
+        let warp = &cluster.ctas[at.cta].warps[at.warp];
+        let address = warp.address(barrier, lane);
         let address = own(at, cluster.shared_address(at, *space, address)?)?;
         let operand = match phase {
             MbarrierPhase::Token(source) | MbarrierPhase::Parity(source) => {

@@ -3,7 +3,7 @@
 
 use super::{Flow, uniform};
 use crate::isa::alu::extremum_f32;
-use crate::isa::ir::{Op, ReduxOp, ShuffleMode, Src, Type, VoteMode};
+use crate::isa::ir::{LANES, Op, ReduxOp, ShuffleMode, Src, Type, VoteMode};
 use crate::machine::Mode;
 use crate::machine::cluster::{At, Cluster};
 use crate::machine::report::{FailureKind, Step};
@@ -103,7 +103,7 @@ fn apply(warp: &mut Warp, op: &Op, active: u32, mode: Mode) -> Step<()> {
             value,
             ..
         } => {
-            let mut values = [0; 32];
+            let mut values = [0; LANES];
             for lane in lanes(active) {
                 values[lane] = warp.value(*value, lane);
             }
@@ -191,8 +191,8 @@ fn shuffle(warp: &mut Warp, op: &Op, active: u32, mode: Mode) -> Step<()> {
     else {
         return Ok(());
     };
-    let mut values = [0; 32];
-    let mut sources = [(0, false); 32];
+    let mut values = [0; LANES];
+    let mut sources = [(0, false); LANES];
     for lane in lanes(active) {
         values[lane] = warp.value(*value, lane);
         let b = (warp.value(*offset, lane) & 31) as i32;

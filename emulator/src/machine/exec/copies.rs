@@ -2,7 +2,7 @@
 
 use super::multicast::{Delivery, deliveries};
 use super::remote::write_footprint;
-use super::{stores, tensor_map, unsupported};
+use super::{stores, tensor_map};
 use crate::isa::ir::{BulkCopy, Space, TmaLoad};
 use crate::machine::cluster::{At, Cluster};
 use crate::machine::footprint::{Footprint, Region, SharedAddress};
@@ -19,9 +19,7 @@ pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> S
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         let value = |source| warp.value(source, lane);
-        let address = |address: &crate::isa::ir::Address| {
-            value(address.base).wrapping_add_signed(address.offset)
-        };
+        let address = |address| warp.address(address, lane);
         let map = tensor_map::used(cluster, at, address(&load.map))?;
         let coordinates: Vec<i32> = load
             .coordinates
@@ -65,9 +63,7 @@ pub fn bulk(cluster: &mut Cluster, at: At, copy: &BulkCopy, active: u32) -> Step
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         let value = |source| warp.value(source, lane);
-        let address = |address: &crate::isa::ir::Address| {
-            value(address.base).wrapping_add_signed(address.offset)
-        };
+        let address = |address| warp.address(address, lane);
         let (from, to) = (address(&copy.source), address(&copy.destination));
         let bytes = value(copy.bytes) as u32;
         let barrier = match &copy.barrier {
@@ -76,10 +72,7 @@ pub fn bulk(cluster: &mut Cluster, at: At, copy: &BulkCopy, active: u32) -> Step
                 Some(cluster.shared_address(at, Space::SharedCluster, address(barrier))?)
             }
         };
-        let check = |to, from| {
-            tma::check_bulk_copy(to, from, bytes)
-                .map_err(|error| FailureKind::Tma(error.to_string()))
-        };
+        let check = |to, from| tma::check_bulk_copy(to, from, bytes).map_err(FailureKind::tma);
         match (copy.source_space, copy.destination_space, barrier) {
             (Space::Global, Space::SharedCta | Space::SharedCluster, Some(barrier)) => {
                 let destination = cluster.shared_address(at, copy.destination_space, to)?;
@@ -126,7 +119,11 @@ pub fn bulk(cluster: &mut Cluster, at: At, copy: &BulkCopy, active: u32) -> Step
                 footprint.reads.push(shared_region(source, bytes));
                 cluster.issue(at, lane, work, footprint)?;
             }
-            _ => return Err(unsupported("bulk copies between these memories")),
+            _ => {
+                return Err(FailureKind::unsupported(
+                    "bulk copies between these memories",
+                ));
+            }
         }
     }
     Ok(())

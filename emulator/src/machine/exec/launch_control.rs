@@ -1,7 +1,6 @@
 //! `clusterlaunchcontrol` (PTX ISA §9.7.13.17).
 
 use super::copies::check_barrier;
-use super::memory;
 use crate::isa::ir::LaunchControlOp;
 use crate::machine::cluster::{At, Cluster};
 use crate::machine::footprint::{Footprint, Region, SharedAddress};
@@ -20,8 +19,8 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &LaunchControlOp, active: u32)
                 space,
                 multicast,
             } => {
-                let response = memory::effective(warp, response, lane);
-                let barrier = memory::effective(warp, barrier, lane);
+                let response = warp.address(response, lane);
+                let barrier = warp.address(barrier, lane);
                 let response = cluster.shared_address(at, *space, response)?;
                 let barrier = cluster.shared_address(at, *space, barrier)?;
                 try_cancel(cluster, at, lane, response, barrier, *multicast)?;

@@ -96,9 +96,7 @@ fn row_addresses(
     let mut rows = [SharedAddress { cta: 0, offset: 0 }; MATRIX_ROWS];
     for (row, place) in rows.iter_mut().enumerate() {
         let lane = MATRIX_ROWS * index + row;
-        let bits = cluster.ctas[at.cta].warps[at.warp]
-            .value(address.base, lane)
-            .wrapping_add_signed(address.offset);
+        let bits = cluster.ctas[at.cta].warps[at.warp].address(address, lane);
         *place = cluster.shared_address(at, space, bits)?;
         cluster.check_shared(at.issuer(lane), *place, ROW_BYTES, ROW_BYTES, writes)?;
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{Ordering, fence};
 
-use super::unsupported;
+use super::low_bits;
 use crate::isa::ir::{Address, Op, Semantics, Space, Src, Type};
 use crate::isa::windows;
 use crate::machine::atomics::{self, element, element_bytes};
@@ -24,12 +24,6 @@ pub enum Place {
 
 fn is_signed(ty: Type) -> bool {
     matches!(ty, Type::S8 | Type::S16 | Type::S32 | Type::S64)
-}
-
-#[inline]
-pub fn effective(warp: &Warp, address: &Address, lane: usize) -> u64 {
-    warp.value(address.base, lane)
-        .wrapping_add_signed(address.offset)
 }
 
 #[inline]
@@ -107,11 +101,11 @@ pub fn load(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
     let extend = is_signed(*ty).then_some((bytes * 8, *register_bits));
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
-        let from = place(cluster, at, *space, effective(warp, address, lane))?;
+        let from = place(cluster, at, *space, warp.address(address, lane))?;
         let mut values = [0; 8];
         let values = values
             .get_mut(..dsts.len())
-            .ok_or_else(|| unsupported("vectors of more than 8 elements"))?;
+            .ok_or_else(|| FailureKind::unsupported("vectors of more than 8 elements"))?;
         match from {
             Place::Global(address) => {
                 aligned("global", address, total)?;
@@ -177,7 +171,7 @@ fn sign_extend(value: u64, widths: Option<(u32, u32)>) -> u64 {
         Some((from, to)) if from < to => {
             let shift = 64 - from;
             let extended = ((value << shift) as i64 >> shift) as u64;
-            extended & u64::MAX.checked_shr(64 - to.min(64)).unwrap_or(0)
+            extended & low_bits(to)
         }
         _ => value,
     }
@@ -206,7 +200,7 @@ pub fn store(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
     }
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
-        let to = place(cluster, at, *space, effective(warp, address, lane))?;
+        let to = place(cluster, at, *space, warp.address(address, lane))?;
         match to {
             Place::Global(address) => {
                 aligned("global", address, total)?;
@@ -292,7 +286,7 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         let operand = warp.value(*a, lane);
         let second = warp.value(b.unwrap_or(Src::Imm(0)), lane);
-        let old = match place(cluster, at, *space, effective(warp, address, lane))? {
+        let old = match place(cluster, at, *space, warp.address(address, lane))? {
             Place::Global(address) => {
                 aligned("global", address, *alignment)?;
                 cluster.check_global(address, bytes, Access::Atomic)?;
@@ -348,7 +342,7 @@ pub fn wide_atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<
             Some(b) if old == a => b,
             Some(_) => old,
         };
-        let old = match place(cluster, at, *space, effective(warp, address, lane))? {
+        let old = match place(cluster, at, *space, warp.address(address, lane))? {
             Place::Global(address) => {
                 cluster.check_global(address, BYTES, Access::Atomic)?;
                 cluster.global.update_pair(address, update)?
@@ -389,7 +383,7 @@ pub fn prefetch(
     if tensormap {
         for lane in lanes(active) {
             let warp = &cluster.ctas[at.cta].warps[at.warp];
-            tensor_map(cluster, effective(warp, address, lane))?;
+            tensor_map(cluster, warp.address(address, lane))?;
         }
     }
     Ok(())
@@ -439,11 +433,7 @@ pub fn convert_address(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> S
         return Ok(());
     };
     let base = window_base(*space);
-    let mask = if *bits == 32 {
-        u64::from(u32::MAX)
-    } else {
-        u64::MAX
-    };
+    let mask = low_bits(*bits);
     let warp = &mut cluster.ctas[at.cta].warps[at.warp];
     for lane in lanes(active) {
         let address = warp.value(*src, lane);

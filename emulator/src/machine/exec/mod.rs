@@ -190,12 +190,6 @@ fn low_bits(bits: u32) -> u64 {
     u64::MAX.checked_shr(64 - bits.min(64)).unwrap_or(0)
 }
 
-fn unsupported(what: &str) -> FailureKind {
-    FailureKind::Unsupported {
-        what: what.to_owned(),
-    }
-}
-
 /// Whether the lanes of `active` may execute an `.aligned` instruction: `Ok(None)` where they are
 /// the whole warp, else what to wait for. Others may still be on their way to here; lanes that
 /// exited will never come.

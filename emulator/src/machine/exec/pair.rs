@@ -8,8 +8,7 @@ use crate::machine::cluster::{At, Cluster};
 use crate::machine::cluster_fault::ClusterFault;
 use crate::machine::footprint::{ALL_PARTITIONS, Region, SharedAddress};
 use crate::machine::pair::{Request, group};
-use crate::machine::report::Step;
-use crate::machine::tensor_unit::fault;
+use crate::machine::report::{FailureKind, Step};
 use crate::machine::warp::Wait;
 use crate::tensor::TensorMemory;
 
@@ -111,7 +110,8 @@ fn act(cluster: &mut Cluster, at: At, cta_group: u8, request: Request) -> Step<R
     match request {
         Request::Allocate { columns } => {
             let mut memories: Vec<_> = ctas.iter_mut().map(|cta| &mut cta.tensor).collect();
-            let address = TensorMemory::allocate_in(&mut memories, columns).map_err(fault)?;
+            let address =
+                TensorMemory::allocate_in(&mut memories, columns).map_err(FailureKind::tensor)?;
             let Some(address) = address else {
                 return Ok(Err(Wait::TensorMemory { columns }));
             };
@@ -123,7 +123,9 @@ fn act(cluster: &mut Cluster, at: At, cta_group: u8, request: Request) -> Step<R
         }
         Request::Deallocate { address, columns } => {
             for cta in ctas {
-                cta.tensor.deallocate(address, columns).map_err(fault)?;
+                cta.tensor
+                    .deallocate(address, columns)
+                    .map_err(FailureKind::tensor)?;
             }
             wake(cluster, at);
             Ok(Ok(address))

@@ -19,12 +19,7 @@ pub fn store_async(cluster: &mut Cluster, at: At, store: &StoreAsync, active: u3
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         let elements = store.srcs.iter().map(|src| warp.value(*src, lane));
         let elements = elements.collect();
-        let locate = |address: &crate::isa::ir::Address| {
-            let address = warp
-                .value(address.base, lane)
-                .wrapping_add_signed(address.offset);
-            cluster.shared_address(at, store.space, address)
-        };
+        let locate = |address| cluster.shared_address(at, store.space, warp.address(address, lane));
         let destination = locate(&store.destination)?;
         let barrier = locate(&store.barrier)?;
         deliveries(cluster, destination, barrier, None, None)?;

@@ -22,8 +22,8 @@ pub fn copy(
     let mut copies = [None; LANES];
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
-        let from = memory::effective(warp, source, lane);
-        let to = memory::effective(warp, destination, lane);
+        let from = warp.address(source, lane);
+        let to = warp.address(destination, lane);
         let taken = source_bytes.map_or(bytes, |source| warp.value(source, lane) as u32);
         if taken > bytes {
             return Err(FailureKind::IllegalOperand(format!(

@@ -1,6 +1,6 @@
 //! Special registers (PTX ISA §10).
 
-use crate::isa::ir::{Dst, SpecialRegister};
+use crate::isa::ir::{Dst, LANES, SpecialRegister};
 use crate::machine::cluster::{At, Cluster};
 use crate::machine::warp::lanes;
 
@@ -21,7 +21,7 @@ pub fn read(cluster: &mut Cluster, at: At, dst: Dst, register: SpecialRegister, 
     let threads: u32 = block.iter().product();
     let reserved = cluster.context.properties.reserved_shared_bytes;
     let value = |lane: u32| -> u64 {
-        let thread = at.warp as u32 * 32 + lane;
+        let thread = (at.warp * LANES) as u32 + lane;
         match register {
             Tid(0) => (thread % block[0]).into(),
             Tid(1) => (thread / block[0] % block[1]).into(),
@@ -31,7 +31,7 @@ pub fn read(cluster: &mut Cluster, at: At, dst: Dst, register: SpecialRegister, 
             Nctaid(d) => grid[index(d)].into(),
             LaneId => lane.into(),
             WarpId => at.warp as u64,
-            NwarpId => threads.div_ceil(32).into(),
+            NwarpId => threads.div_ceil(LANES as u32).into(),
             SmId => cta_index() % u64::from(multiprocessors),
             NsmId => multiprocessors.into(),
             GridId => 1,
@@ -57,7 +57,7 @@ pub fn read(cluster: &mut Cluster, at: At, dst: Dst, register: SpecialRegister, 
         }
     };
     let Some(slot) = dst else { return };
-    let mut values = [0; 32];
+    let mut values = [0; LANES];
     for (lane, entry) in values.iter_mut().enumerate() {
         *entry = value(lane as u32);
     }

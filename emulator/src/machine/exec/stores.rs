@@ -1,7 +1,7 @@
 //! Stores and reductions from shared to global memory, and the bulk groups through which they complete.
 
 use super::copies::{check_window, shared_region};
-use super::{Flow, memory, tensor_map};
+use super::{Flow, tensor_map};
 use crate::isa::ir::{AtomicOp, BulkCopy, Space, TmaStore, Type};
 use crate::machine::cluster::{At, Cluster};
 use crate::machine::footprint::{Footprint, SharedAddress};
@@ -17,17 +17,16 @@ use crate::tma::{self, DataType};
 pub fn tensor(cluster: &mut Cluster, at: At, store: &TmaStore, active: u32) -> Step<()> {
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
-        let source = memory::effective(warp, &store.source, lane);
+        let source = warp.address(&store.source, lane);
         let source = cluster.shared_address(at, Space::SharedCta, source)?;
-        let map = tensor_map::used(cluster, at, memory::effective(warp, &store.map, lane))?;
+        let map = tensor_map::used(cluster, at, warp.address(&store.map, lane))?;
         let coordinates: Vec<i32> = store
             .coordinates
             .iter()
             .map(|coordinate| warp.value(*coordinate, lane) as i32)
             .collect();
         let available = cluster.ctas[at.cta].shared.window().len();
-        tma::check_store(&map, &coordinates, source.offset, available)
-            .map_err(|fault| FailureKind::Tma(fault.to_string()))?;
+        tma::check_store(&map, &coordinates, source.offset, available).map_err(FailureKind::tma)?;
         check_window(cluster, source, map.tile_bytes(), TILE_ALIGNMENT)?;
         let reduction = match store.reduction {
             None => None,
@@ -43,12 +42,11 @@ pub fn tensor(cluster: &mut Cluster, at: At, store: &TmaStore, active: u32) -> S
 pub fn linear(cluster: &mut Cluster, at: At, copy: &BulkCopy, active: u32) -> Step<()> {
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
-        let address = memory::effective(warp, &copy.destination, lane);
-        let source = memory::effective(warp, &copy.source, lane);
+        let address = warp.address(&copy.destination, lane);
+        let source = warp.address(&copy.source, lane);
         let bytes = warp.value(copy.bytes, lane) as u32;
         let source = cluster.shared_address(at, copy.source_space, source)?;
-        tma::check_bulk_copy(address, source.offset.into(), bytes)
-            .map_err(|error| FailureKind::Tma(error.to_string()))?;
+        tma::check_bulk_copy(address, source.offset.into(), bytes).map_err(FailureKind::tma)?;
         check_window(cluster, source, bytes, BULK_GRANULE)?;
         let target = Target::Linear { address, bytes };
         let reduction = copy.reduction.map(|(op, ty)| Reduction { op, ty });

@@ -1,7 +1,8 @@
 //! tcgen05 instructions (PTX ISA §9.7.16).
 
+use super::copies::check_barrier;
 use super::multicast::ctas_of;
-use super::{Flow, converge, pair, uniform, unsupported};
+use super::{Flow, converge, pair, uniform};
 use crate::isa::ir::{LANES, Src, Tcgen05Op};
 use crate::machine::Mode;
 use crate::machine::cluster::{At, Cluster};
@@ -10,7 +11,7 @@ use crate::machine::footprint::{Footprint, Region, SharedAddress};
 use crate::machine::operation::Work;
 use crate::machine::pair::group;
 use crate::machine::report::{FailureKind, Step};
-use crate::machine::tensor_unit::{self, fault};
+use crate::machine::tensor_unit;
 use crate::machine::warp::lanes;
 use crate::tensor::TensorAddress;
 use crate::tensor::fragment::{self, FragmentError, FragmentShape, WarpRegister};
@@ -109,9 +110,7 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> St
         } => {
             for lane in lanes(active) {
                 let warp = &cluster.ctas[at.cta].warps[at.warp];
-                let address = warp
-                    .value(barrier.base, lane)
-                    .wrapping_add_signed(barrier.offset);
+                let address = warp.address(barrier, lane);
                 let mask = multicast.map(|mask| warp.value(mask, lane));
                 let barrier = cluster.shared_address(at, *space, address)?;
                 // The same offset in each CTA of the mask.
@@ -122,8 +121,7 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> St
                 let at_cta = |cta| SharedAddress { cta, ..barrier };
                 let barriers: Vec<_> = ctas.into_iter().map(at_cta).collect();
                 for barrier in &barriers {
-                    let shared = &mut cluster.ctas[barrier.cta as usize].shared;
-                    shared.mbarrier(barrier.offset)?;
+                    check_barrier(cluster, *barrier)?;
                 }
                 cluster.issue(at, lane, Work::Commit { barriers }, Footprint::default())?;
             }
@@ -191,7 +189,7 @@ fn load(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<()> 
     let mut values = [[0; LANES]; MOST_REGISTERS];
     let values = registers(&mut values, dsts.len())?;
     let cta = &mut cluster.ctas[at.cta];
-    fragment::load(&cta.tensor, shape, address, at.warp, values).map_err(fault)?;
+    fragment::load(&cta.tensor, shape, address, at.warp, values).map_err(FailureKind::tensor)?;
     for (dst, value) in dsts.iter().zip(values.iter()) {
         if let Some(slot) = dst {
             let slot = &mut cta.warps[at.warp].registers[*slot as usize];
@@ -244,7 +242,7 @@ fn store(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<()>
     }
     cluster.issue(at, 0, Work::TensorStore, footprint)?;
     let tensor = &mut cluster.ctas[at.cta].tensor;
-    fragment::store(tensor, shape, address, at.warp, values).map_err(fault)
+    fragment::store(tensor, shape, address, at.warp, values).map_err(FailureKind::tensor)
 }
 
 /// Registers per thread that a fragment has at most (PTX ISA §9.7.16.8).
@@ -252,7 +250,7 @@ const MOST_REGISTERS: usize = 128;
 
 fn registers(all: &mut [WarpRegister; MOST_REGISTERS], count: usize) -> Step<&mut [WarpRegister]> {
     all.get_mut(..count)
-        .ok_or_else(|| unsupported("fragments of more than 128 registers"))
+        .ok_or_else(|| FailureKind::unsupported("fragments of more than 128 registers"))
 }
 
 /// Where a warp's fragment lies in tensor memory.
@@ -271,7 +269,7 @@ impl Fragment {
         address: Src,
         active: u32,
     ) -> Step<Fragment> {
-        let shape = shape.map_err(fault)?;
+        let shape = shape.map_err(FailureKind::tensor)?;
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         let address = uniform(warp, address, active, "the tensor memory address")? as u32;
         let (lane, partition) = (TensorAddress::from_bits(address).lane, at.warp as u32 % 4);

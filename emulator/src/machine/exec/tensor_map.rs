@@ -40,7 +40,7 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &TensorMapOp, active: u32) -> 
             for lane in lanes(active) {
                 let warp = &cluster.ctas[at.cta].warps[at.warp];
                 let value = warp.value(*value, lane);
-                let address = memory::effective(warp, map, lane);
+                let address = warp.address(map, lane);
                 let place = memory::place(cluster, at, *space, address)?;
                 change(cluster, at, place, |bytes| {
                     tma::replace(bytes, *field, value)
@@ -60,7 +60,7 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &TensorMapOp, active: u32) -> 
         TensorMapOp::Acquire { map } => {
             for lane in lanes(active) {
                 let warp = &cluster.ctas[at.cta].warps[at.warp];
-                let address = memory::effective(warp, map, lane);
+                let address = warp.address(map, lane);
                 memory::aligned("tensor map", address, ALIGNMENT)?;
                 cluster.changed_maps.acquire(address, at.cta as u32);
             }

@@ -8,7 +8,6 @@ use crate::machine::cluster::{At, Cluster};
 use crate::machine::footprint::{Footprint, Region};
 use crate::machine::operation::Work;
 use crate::machine::report::{FailureKind, Step};
-use crate::machine::tensor_unit::fault;
 use crate::machine::warp::Wait;
 use crate::machine::warpgroup::{Operands, WARPS};
 use crate::tensor::arithmetic::{DotRule, dot};
@@ -96,7 +95,7 @@ fn issue(cluster: &mut Cluster, at: At, mma: &WarpgroupMma) -> Step<()> {
 
 fn tile_b(mma: &WarpgroupMma, operands: &Operands) -> Step<WarpgroupTile> {
     let bits = mma.b_type.bits();
-    WarpgroupTile::decode(operands.b_descriptor, mma.transpose_b, bits).map_err(fault)
+    WarpgroupTile::decode(operands.b_descriptor, mma.transpose_b, bits).map_err(FailureKind::tensor)
 }
 
 fn tile_a(mma: &WarpgroupMma, operands: &Operands) -> Step<Option<WarpgroupTile>> {
@@ -104,7 +103,7 @@ fn tile_a(mma: &WarpgroupMma, operands: &Operands) -> Step<Option<WarpgroupTile>
         (WarpgroupA::Descriptor { transpose, .. }, Some(descriptor)) => {
             WarpgroupTile::decode(descriptor, *transpose, mma.a_type.bits())
                 .map(Some)
-                .map_err(fault)
+                .map_err(FailureKind::tensor)
         }
         _ => Ok(None),
     }
