@@ -8,7 +8,7 @@
 //!
 //! `golden.txt` belongs into `tests/golden/h200.txt`.
 
-#[path = "../tests/golden/cases.rs"]
+#[path = "../tests/golden/cases/mod.rs"]
 mod cases;
 #[path = "../tests/golden/emulate.rs"]
 mod emulate;
@@ -19,7 +19,8 @@ use std::fs;
 use std::path::Path;
 use std::ptr::{null, null_mut};
 
-use cases::{Case, any_f32, any_word, exact, hash, lane_case};
+use cases::lanes::{F32_PAIR_TO_F32, F32_TO_F32, WORD_TO_WORD};
+use cases::{Case, exact, hash};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -56,14 +57,7 @@ fn approximations() -> Vec<Case> {
         "cos.approx.f32",
         "tanh.approx.f32",
     ] {
-        cases.push(lane_case(
-            instruction,
-            "%f5, %f0",
-            "mov.b32 %f0, %a0;",
-            "mov.b32 %r10, %f5;",
-            1,
-            any_f32,
-        ));
+        cases.push(F32_TO_F32.case(instruction));
     }
     for instruction in [
         "ex2.approx.f16x2",
@@ -71,16 +65,9 @@ fn approximations() -> Vec<Case> {
         "tanh.approx.f16x2",
         "tanh.approx.bf16x2",
     ] {
-        cases.push(lane_case(instruction, "%r10, %a0", "", "", 1, any_word));
+        cases.push(WORD_TO_WORD.case(instruction));
     }
-    cases.push(lane_case(
-        "div.approx.f32",
-        "%f5, %f0, %f1",
-        "mov.b32 %f0, %a0; mov.b32 %f1, %a1;",
-        "mov.b32 %r10, %f5;",
-        2,
-        any_f32,
-    ));
+    cases.push(F32_PAIR_TO_F32.case("div.approx.f32"));
     cases
 }
 
