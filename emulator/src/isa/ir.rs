@@ -144,7 +144,6 @@ pub enum Op {
         index: Src,
         targets: Vec<u32>,
     },
-    /// A `.func` of the same module, inlined at decode time or refused; never reached at run time as a call.
     Exit,
     Trap,
     Nop,
@@ -682,6 +681,17 @@ pub enum TmemShape {
     S16x32bx2,
 }
 
+impl TmemShape {
+    /// 32-bit registers of each thread, without a repeat (PTX ISA §9.7.16.8.1).
+    pub fn registers(self) -> u32 {
+        match self {
+            TmemShape::S32x32b | TmemShape::S16x64b | TmemShape::S16x32bx2 => 1,
+            TmemShape::S16x128b => 2,
+            TmemShape::S16x256b => 4,
+        }
+    }
+}
+
 /// Shapes of `tcgen05.cp`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CopyShape {
@@ -712,7 +722,6 @@ pub struct Tcgen05Mma {
     pub disabled_lanes: Vec<Src>,
     /// `scale-input-d`.
     pub scale_d: u32,
-    pub collector_a: CollectorUsage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -736,12 +745,4 @@ impl MmaKind {
     pub fn is_block_scaled(self) -> bool {
         matches!(self, Self::Mxf8f6f4 | Self::Mxf4 | Self::Mxf4nvf4)
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CollectorUsage {
-    Discard,
-    Fill,
-    Use,
-    LastUse,
 }

@@ -8,6 +8,9 @@ use thiserror::Error;
 use super::memory::{PARTITION_LANES, TensorAddress, TensorMemory, TensorMemoryError};
 use crate::isa::ir::{LANES, TmemShape};
 
+/// Registers per thread that a fragment has at most (PTX ISA §9.7.16.8).
+pub const MOST_REGISTERS: usize = 128;
+
 /// One register of each thread of a warp.
 pub type WarpRegister = [u32; LANES];
 
@@ -56,12 +59,7 @@ impl FragmentShape {
         packed: bool,
         half_split_offset: Option<i64>,
     ) -> Result<FragmentShape, FragmentError> {
-        let most = match shape {
-            TmemShape::S32x32b | TmemShape::S16x64b | TmemShape::S16x32bx2 => 128,
-            TmemShape::S16x128b => 64,
-            TmemShape::S16x256b => 32,
-        };
-        if !repeat.is_power_of_two() || repeat > most {
+        if !repeat.is_power_of_two() || repeat > MOST_REGISTERS as u32 / shape.registers() {
             return Err(FragmentError::Repeat { shape, repeat });
         }
         let half_split_offset = match (shape, half_split_offset) {
@@ -95,12 +93,7 @@ impl FragmentShape {
 
     /// Registers of each thread.
     pub fn registers(&self) -> usize {
-        let per_repeat = match self.shape {
-            TmemShape::S32x32b | TmemShape::S16x64b | TmemShape::S16x32bx2 => 1,
-            TmemShape::S16x128b => 2,
-            TmemShape::S16x256b => 4,
-        };
-        per_repeat * self.repeat as usize
+        (self.shape.registers() * self.repeat) as usize
     }
 
     /// Lane and column, relative to the address, that register `r` of thread `t` holds. A packed register holds two

@@ -64,7 +64,7 @@ impl<'a> Decoder<'a> {
             "nanosleep" => {
                 m.require("u32")?;
                 let [duration] = exactly(operands)?;
-                let duration = self.src32(duration)?;
+                let duration = self.src(duration, B32)?;
                 self.emit(Op::Nanosleep { duration });
             }
             "setmaxnreg" => {

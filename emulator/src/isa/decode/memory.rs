@@ -31,6 +31,16 @@ pub(super) fn type_bits(ty: Type) -> u32 {
     }
 }
 
+/// The modifiers of a load or a store.
+struct Access {
+    space: Space,
+    semantics: Semantics,
+    scope: Scope,
+    /// Elements of the vector.
+    length: usize,
+    ty: Type,
+}
+
 impl Decoder<'_> {
     pub fn memory(&mut self, opcode: &str, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
         match opcode {
@@ -45,15 +55,27 @@ impl Decoder<'_> {
         }
     }
 
-    /// Semantics and scope, with PTX's defaults: weak, and then no scope to speak of.
-    fn ordering(m: &mut Modifiers, default: Semantics) -> (Semantics, Scope) {
-        let semantics = m.semantics().unwrap_or(default);
-        let widest = if semantics == Semantics::Weak {
-            Scope::Cta
-        } else {
-            Scope::Sys
+    /// What the modifiers of a load or a store say; both have two operands and perhaps a cache policy.
+    fn access(m: &mut Modifiers, operands: &[Operand]) -> Decoded<Access> {
+        let space = m.space().unwrap_or(Space::Generic);
+        // Weak accesses have no scope to speak of.
+        let semantics = m.semantics().unwrap_or(Semantics::Weak);
+        let widest = match semantics {
+            Semantics::Weak => Scope::Cta,
+            _ => Scope::Sys,
         };
-        (semantics, m.scope().unwrap_or(widest))
+        let scope = m.scope().unwrap_or(widest);
+        let count = 2 + usize::from(m.cache_hints());
+        let length = Self::vector_length(m);
+        let ty = m.ir_type()?;
+        operand_count(operands, count, count)?;
+        Ok(Access {
+            space,
+            semantics,
+            scope,
+            length,
+            ty,
+        })
     }
 
     fn vector_length(m: &mut Modifiers) -> usize {
@@ -61,12 +83,13 @@ impl Decoder<'_> {
     }
 
     fn load(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<()> {
-        let space = m.space().unwrap_or(Space::Generic);
-        let (semantics, scope) = Self::ordering(m, Semantics::Weak);
-        let policy = m.cache_hints();
-        let length = Self::vector_length(m);
-        let ty = m.ir_type()?;
-        operand_count(operands, 2 + usize::from(policy), 2 + usize::from(policy))?;
+        let Access {
+            space,
+            semantics,
+            scope,
+            length,
+            ty,
+        } = Self::access(m, operands)?;
         let (address, space) = self.address_in(&operands[1], space)?;
         let elements = self.elements(&operands[0]);
         check_length(elements.len(), length)?;
@@ -112,12 +135,13 @@ impl Decoder<'_> {
         if m.flag("async") {
             return self.store_async(m, operands, false);
         }
-        let space = m.space().unwrap_or(Space::Generic);
-        let (semantics, scope) = Self::ordering(m, Semantics::Weak);
-        let policy = m.cache_hints();
-        let length = Self::vector_length(m);
-        let ty = m.ir_type()?;
-        operand_count(operands, 2 + usize::from(policy), 2 + usize::from(policy))?;
+        let Access {
+            space,
+            semantics,
+            scope,
+            length,
+            ty,
+        } = Self::access(m, operands)?;
         let (address, space) = self.address_in(&operands[0], space)?;
         check_length(self.elements(&operands[1]).len(), length)?;
         let (ty, srcs) = match ty {

@@ -137,6 +137,8 @@ const SCOPES: &[(&str, Scope)] = &[
     ("sys", Scope::Sys),
 ];
 
+const CTA_GROUPS: &[(&str, u8)] = &[("cta_group::1", 1), ("cta_group::2", 2)];
+
 const ROUNDINGS: &[(&str, Rounding)] = &[
     ("rn", Rounding::NearestEven),
     ("rna", Rounding::NearestAway),
@@ -248,7 +250,11 @@ impl<'a> Modifiers<'a> {
     }
 
     pub fn cta_group(&mut self) -> Option<u8> {
-        self.one_of(&[("cta_group::1", 1), ("cta_group::2", 2)])
+        self.one_of(CTA_GROUPS)
+    }
+
+    pub fn require_cta_group(&mut self) -> Decoded<u8> {
+        self.require_one_of(CTA_GROUPS)
     }
 
     /// Takes cache operators and eviction and prefetch hints, none of which changes a result. True where a

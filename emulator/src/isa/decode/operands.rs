@@ -197,10 +197,6 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    pub fn src32(&mut self, operand: &Operand) -> Decoded<Src> {
-        self.src(operand, B32)
-    }
-
     fn named_src(&mut self, name: &str) -> Decoded<Src> {
         match self.scopes.symbol(name) {
             Some(Symbol::Register(_)) => return Ok(Src::Reg(self.register(name)?.slot)),
@@ -391,9 +387,9 @@ impl<'a> Decoder<'a> {
             offset: *offset,
             coordinates: None,
         };
-        let mut map_address = self.address(&map)?;
+        let (mut map_address, variable) = self.located(&map)?;
         // Maps are addressed generically; a variable's address is one in its own space.
-        if let Some(variable) = self.located(&map)?.1 {
+        if let Some(variable) = variable {
             let generic = self.generic_address(variable)?;
             map_address.base = Src::Imm(generic);
         }
@@ -405,7 +401,7 @@ impl<'a> Decoder<'a> {
         }
         let coordinates = coordinates
             .iter()
-            .map(|c| self.src32(c))
+            .map(|c| self.src(c, B32))
             .collect::<Decoded<Vec<Src>>>()?;
         Ok((map_address, coordinates))
     }

@@ -1,7 +1,7 @@
 //! The fifth-generation tensor core (PTX ISA §9.7.16).
 
 use super::super::ir::{
-    CollectorUsage, CopyShape, MmaKind, MmaOperandA, Op, Space, Tcgen05Mma, Tcgen05Op, TmemShape,
+    CopyShape, MmaKind, MmaOperandA, Op, Space, Tcgen05Mma, Tcgen05Op, TmemShape,
 };
 use super::modifiers::{Modifiers, SHARED_SPACES};
 use super::operands::{B16, B32, B64, constant, constant_u32, exactly, operand_count};
@@ -146,9 +146,7 @@ impl Decoder<'_> {
     }
 
     fn tmem_copy(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<Tcgen05Op> {
-        let cta_group = m
-            .cta_group()
-            .ok_or("needs `.cta_group::1` or `.cta_group::2`")?;
+        let cta_group = m.require_cta_group()?;
         // Real code puts `.warpx4` before the shape as well as behind it.
         let shape = match m.require_one_of(COPY_SHAPES)? {
             CopyShape::S64x128bWarpx2_02_13 => m.require_one_of(&[
@@ -173,9 +171,7 @@ impl Decoder<'_> {
     }
 
     fn commit(&mut self, m: &mut Modifiers, operands: &[Operand]) -> Decoded<Tcgen05Op> {
-        let cta_group = m
-            .cta_group()
-            .ok_or("needs `.cta_group::1` or `.cta_group::2`")?;
+        let cta_group = m.require_cta_group()?;
         m.require("mbarrier::arrive::one")?;
         let space = m.one_of(SHARED_SPACES).unwrap_or(Space::Generic);
         let multicast = m.flag("multicast::cluster");
@@ -206,9 +202,7 @@ impl Decoder<'_> {
                 return Err(format!("`.{form}` is not emulated: {what}"));
             }
         }
-        let cta_group = m
-            .cta_group()
-            .ok_or("needs `.cta_group::1` or `.cta_group::2`")?;
+        let cta_group = m.require_cta_group()?;
         let kind = m.require_one_of(&[
             ("kind::f16", MmaKind::F16),
             ("kind::tf32", MmaKind::Tf32),
@@ -219,14 +213,13 @@ impl Decoder<'_> {
             ("kind::mxf4nvf4", MmaKind::Mxf4nvf4),
         ])?;
         let scale_block = scale_block(m, kind)?;
-        let collector_a = m
-            .one_of(&[
-                ("collector::a::fill", CollectorUsage::Fill),
-                ("collector::a::use", CollectorUsage::Use),
-                ("collector::a::lastuse", CollectorUsage::LastUse),
-                ("collector::a::discard", CollectorUsage::Discard),
-            ])
-            .unwrap_or(CollectorUsage::Discard);
+        // Keeping A at hand for the next MMA changes no result.
+        m.one_of(&[
+            ("collector::a::fill", ()),
+            ("collector::a::use", ()),
+            ("collector::a::lastuse", ()),
+            ("collector::a::discard", ()),
+        ]);
         let (least, most) = match kind {
             _ if scale_block.is_some() => (7, 7),
             MmaKind::F16 | MmaKind::Tf32 => (5, 7),
@@ -288,15 +281,12 @@ impl Decoder<'_> {
             accumulate_negated,
             disabled_lanes,
             scale_d,
-            collector_a,
         })
     }
 }
 
 fn warp_collective(m: &mut Modifiers) -> Decoded<u8> {
-    let cta_group = m
-        .cta_group()
-        .ok_or("needs `.cta_group::1` or `.cta_group::2`")?;
+    let cta_group = m.require_cta_group()?;
     m.require("sync")?;
     m.require("aligned")?;
     Ok(cta_group)
@@ -306,14 +296,8 @@ fn fragment(m: &mut Modifiers) -> Decoded<(TmemShape, u32)> {
     Ok((m.require_one_of(TMEM_SHAPES)?, m.require_one_of(REPEATS)?))
 }
 
-/// 32-bit registers per thread (PTX ISA §9.7.16.8.1).
 fn check_registers(shape: TmemShape, repeat: u32, found: usize) -> Decoded<()> {
-    let each = match shape {
-        TmemShape::S32x32b | TmemShape::S16x64b | TmemShape::S16x32bx2 => 1,
-        TmemShape::S16x128b => 2,
-        TmemShape::S16x256b => 4,
-    };
-    match each * repeat {
+    match shape.registers() * repeat {
         needed @ 129.. => Err(format!("{needed} registers per thread are more than 128")),
         needed if needed as usize == found => Ok(()),
         needed => Err(format!("found {found} registers, needs {needed}")),

@@ -14,7 +14,7 @@ use crate::machine::report::{FailureKind, Step};
 use crate::machine::tensor_unit;
 use crate::machine::warp::lanes;
 use crate::tensor::TensorAddress;
-use crate::tensor::fragment::{self, FragmentError, FragmentShape, WarpRegister};
+use crate::tensor::fragment::{self, FragmentError, FragmentShape, MOST_REGISTERS, WarpRegister};
 
 pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<Flow> {
     if is_aligned(op)
@@ -244,9 +244,6 @@ fn store(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<()>
     let tensor = &mut cluster.ctas[at.cta].tensor;
     fragment::store(tensor, shape, address, at.warp, values).map_err(FailureKind::tensor)
 }
-
-/// Registers per thread that a fragment has at most (PTX ISA §9.7.16.8).
-const MOST_REGISTERS: usize = 128;
 
 fn registers(all: &mut [WarpRegister; MOST_REGISTERS], count: usize) -> Step<&mut [WarpRegister]> {
     all.get_mut(..count)

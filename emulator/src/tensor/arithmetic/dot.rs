@@ -34,6 +34,15 @@ pub enum DotResult {
     F16,
 }
 
+impl DotResult {
+    fn format(self) -> Format {
+        match self {
+            DotResult::F16 => Format::F16,
+            DotResult::F32 | DotResult::F32Short => Format::F32,
+        }
+    }
+}
+
 impl DotRule {
     /// `wgmma` and `mma.sync` on Hopper and Blackwell, and `tcgen05.mma`, except for what [`DotRule::short`] says.
     pub const fn wide(result: DotResult) -> DotRule {
@@ -110,9 +119,7 @@ impl Element {
             },
         }
     }
-}
 
-impl Element {
     /// The same number with the exponent that F16 gives it: most subnormals of narrower formats are normal there.
     fn widened(self, fraction_bits: i32) -> Element {
         const LEAST_F16: i32 = -14;
@@ -187,17 +194,7 @@ impl DotVector {
         }
         self
     }
-}
 
-/// The exponent of a UE8M0 scale; `None` for the NaN.
-pub fn decode_ue8m0(byte: u8) -> Option<i32> {
-    match byte {
-        0xff => None,
-        _ => Some(i32::from(byte) - 127),
-    }
-}
-
-impl DotVector {
     /// The elements of the lower (0) or upper (1) halves of 32-bit registers of 8-bit elements, widened to F16.
     fn half(&self, half: usize) -> DotVector {
         let elements = self.elements.chunks_exact(2).skip(half).step_by(2);
@@ -213,16 +210,21 @@ impl DotVector {
     }
 }
 
+/// The exponent of a UE8M0 scale; `None` for the NaN.
+pub fn decode_ue8m0(byte: u8) -> Option<i32> {
+    match byte {
+        0xff => None,
+        _ => Some(i32::from(byte) - 127),
+    }
+}
+
 /// [`dot`] as `mma.sync` does it for 8-bit elements, which are widened to F16 (ptxas emits `F2FP.F16.E4M3.UNPACK_B` and
 /// two `HMMA` for sm_90 and sm_100): the sum of the elements from the lower halves of the registers is C of that of the
 /// elements from the upper halves, and the instruction's own C is added last, to nearest even.
 pub fn dot_in_halves(rule: DotRule, a: &DotVector, b: &DotVector, c: u32) -> u32 {
     let lower = dot(rule, &a.half(0), &b.half(0), 0);
     let sum = dot(rule, &a.half(1), &b.half(1), lower);
-    let format = match rule.result {
-        DotResult::F16 => Format::F16,
-        DotResult::F32 | DotResult::F32Short => Format::F32,
-    };
+    let format = rule.result.format();
     let total = format
         .decode(c.into())
         .sum(format.decode(sum.into()), Rounding::NearestEven);
@@ -235,10 +237,7 @@ pub fn dot_in_halves(rule: DotRule, a: &DotVector, b: &DotVector, c: u32) -> u32
 /// elsewhere -0 becomes +0.
 pub fn dot(rule: DotRule, a: &DotVector, b: &DotVector, c: u32) -> u32 {
     let c_code = c;
-    let c_format = match rule.result {
-        DotResult::F16 => Format::F16,
-        DotResult::F32 | DotResult::F32Short => Format::F32,
-    };
+    let c_format = rule.result.format();
     let mut c = Element::decode(c_format, c);
     if (ZERO + 1..INFINITE).contains(&c.exponent) {
         c.exponent -= rule.c_shift;

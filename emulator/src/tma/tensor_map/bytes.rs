@@ -126,34 +126,24 @@ impl Fields {
         if found != computed {
             return Err(TensorMapError::Checksum { found, computed });
         }
-        let global_address = reader.u64();
-        let global_dims = std::array::from_fn(|_| u32::from_le_bytes(reader.take()));
-        let global_strides = std::array::from_fn(|_| reader.u64());
-        let box_dims = reader.take();
-        let element_strides = reader.take();
-        let [
-            rank,
-            data_type,
-            interleave,
-            swizzle_mode,
-            swizzle_atomicity,
-            l2_promotion,
-            out_of_bounds,
+        let mut fields = Self {
+            global_address: reader.u64(),
+            global_dims: std::array::from_fn(|_| u32::from_le_bytes(reader.take())),
+            global_strides: std::array::from_fn(|_| reader.u64()),
+            box_dims: reader.take(),
+            element_strides: reader.take(),
+            ..Self::default()
+        };
+        [
+            fields.rank,
+            fields.data_type,
+            fields.interleave,
+            fields.swizzle_mode,
+            fields.swizzle_atomicity,
+            fields.l2_promotion,
+            fields.out_of_bounds,
         ] = reader.take();
-        Ok(Self {
-            global_address,
-            global_dims,
-            global_strides,
-            box_dims,
-            element_strides,
-            rank,
-            data_type,
-            interleave,
-            swizzle_mode,
-            swizzle_atomicity,
-            l2_promotion,
-            out_of_bounds,
-        })
+        Ok(fields)
     }
 }
 
