@@ -16,6 +16,7 @@ use super::operation::{Issuer, Operation, Work};
 use super::order::{Order, Ticket};
 use super::pair;
 use super::random::SplitMix64;
+use super::registers::RegisterPool;
 use super::report::{FailureKind, LaunchReport, Step};
 use super::schedule::Schedule;
 use super::shared::SharedMemory;
@@ -39,6 +40,8 @@ pub struct Context<'l> {
     pub properties: &'l DeviceProperties,
     /// Bytes of a CTA's shared window, the reserved ones included.
     pub shared_bytes: u32,
+    /// Registers per thread at the start, where `setmaxnreg` changes them.
+    pub registers: Option<u32>,
     /// Set when a CTA failed: all others stop.
     pub stop: AtomicBool,
     /// Clusters that have not started.
@@ -68,6 +71,7 @@ pub struct Cta {
     /// It knows that no cluster was left to cancel.
     pub saw_last_cluster: bool,
     pub pair: pair::PairState,
+    pub registers: RegisterPool,
     /// It has executed `griddepcontrol.launch_dependents`.
     pub launched_dependents: bool,
 }
@@ -183,6 +187,7 @@ impl<'l> Cluster<'l> {
                 cta.tensor = TensorMemory::new();
                 cta.tensor_in_use = false;
             }
+            cta.registers.reset(self.context.registers, warps as u32);
             cta.warps.resize_with(warps, Warp::default);
             for (index, warp) in cta.warps.iter_mut().enumerate() {
                 let before = (LANES * index) as u32;

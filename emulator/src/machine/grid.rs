@@ -11,7 +11,7 @@ use super::global::GlobalView;
 use super::launch_control::PendingClusters;
 use super::livelock::Spinning;
 use super::report::{FailureKind, Step, failure};
-use super::{Device, Launch, LaunchFailure, LaunchReport};
+use super::{Device, Launch, LaunchFailure, LaunchReport, registers};
 
 /// CUDA C++ Programming Guide, "Technical Specifications per Compute Capability".
 const GRID_LIMIT: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
@@ -96,6 +96,7 @@ impl Device {
             kernel,
             properties: &self.properties,
             shared_bytes,
+            registers: registers::at_launch(kernel),
             stop: AtomicBool::new(false),
             pending: PendingClusters::new(launch.clusters()),
             spinning: Spinning::new(threads),
@@ -154,6 +155,11 @@ impl Device {
                     reason: "the kernel's `.maxntid`",
                 });
             }
+        }
+        if let Some(registers) = registers::at_launch(kernel)
+            && !registers::fits(registers, threads as u32)
+        {
+            return Err(FailureKind::RegisterLimit { registers, threads });
         }
         check_cluster(launch)?;
         if launch.params.len() != kernel.param_bytes as usize {

@@ -23,6 +23,7 @@ pub(crate) mod operation;
 pub mod order;
 mod pair;
 mod random;
+pub mod registers;
 mod remote;
 pub mod report;
 pub mod schedule;

@@ -13,6 +13,7 @@ use super::cluster_fault::{ClusterFault, ClusterMisfit};
 use super::dependency::DependentRace;
 use super::global::GlobalFault;
 use super::order::{Finding, Warning};
+use super::registers::RegisterMisuse;
 use super::schedule::Schedule;
 use crate::isa::ir::Kernel;
 
@@ -162,6 +163,7 @@ impl LaunchFailure {
             | BlockMismatch { .. }
             | InvalidCluster { .. }
             | SharedMemoryLimit { .. }
+            | RegisterLimit { .. }
             | ParameterBytes { .. } => true,
             // Of a form of launch, not of an instruction.
             Unsupported { .. } => self.site.is_none(),
@@ -185,14 +187,18 @@ impl LaunchFailure {
                 FailureClass::InvalidValue
             }
             InvalidCluster { .. } => FailureClass::InvalidCluster,
-            SharedMemoryLimit { .. } | TooManyThreads { .. } => FailureClass::OutOfResources,
+            SharedMemoryLimit { .. } | TooManyThreads { .. } | RegisterLimit { .. } => {
+                FailureClass::OutOfResources
+            }
             Global(GlobalFault::OutOfBounds { .. }) | OutOfBounds { .. } => {
                 FailureClass::IllegalAddress
             }
             Global(GlobalFault::Misaligned { .. }) | Misaligned { .. } => {
                 FailureClass::MisalignedAddress
             }
-            Deadlock(_) | Livelock(_) | Hang(_) => FailureClass::Timeout,
+            Deadlock(_) | Livelock(_) | Hang(_) | Registers(RegisterMisuse::NeverEnough { .. }) => {
+                FailureClass::Timeout
+            }
             Unsupported { .. } => FailureClass::NotSupported,
             DivergentAligned { .. }
             | NotAMember { .. }
@@ -236,6 +242,10 @@ pub enum FailureKind {
         dynamic: u32,
         limit: u32,
     },
+    #[error(
+        "{threads} threads of {registers} registers, with which the kernel starts, are more than a multiprocessor has"
+    )]
+    RegisterLimit { registers: u32, threads: u64 },
     #[error("the parameter buffer has {found} bytes; the kernel takes {required}")]
     ParameterBytes { found: usize, required: u32 },
 
@@ -289,6 +299,9 @@ pub enum FailureKind {
     IllegalOperand(String),
     #[error("the kernel executed `trap`")]
     Trap,
+
+    #[error(transparent)]
+    Registers(#[from] RegisterMisuse),
 
     // ---- barriers ----------------------------------------------------------------------------------------------
     #[error("mbarrier {address:#x}: {misuse}")]

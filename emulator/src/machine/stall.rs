@@ -95,6 +95,14 @@ impl Cluster<'_> {
             }
             Wait::Pair => StallReason::Pair,
             Wait::ClusterBarrier => StallReason::ClusterBarrier,
+            Wait::Registers { wanted } => {
+                let (current, free) = cta.registers.of(warp);
+                StallReason::Registers {
+                    wanted,
+                    current,
+                    free,
+                }
+            }
             Wait::Grid => StallReason::Grid,
             Wait::BulkGroup { allowed, .. } => StallReason::BulkGroup { allowed },
             Wait::CopyGroup { allowed } => StallReason::CopyGroup { allowed },

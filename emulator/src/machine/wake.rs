@@ -143,6 +143,9 @@ impl Cluster<'_> {
     pub fn threads_exited(&mut self, cta: usize, warp: usize) -> Step<()> {
         self.complete_cluster_barrier();
         self.check_exit(cta)?;
+        if self.ctas[cta].warps[warp].live == 0 {
+            self.warp_exited(cta, warp)?;
+        }
         let Cta {
             barriers, warps, ..
         } = &mut self.ctas[cta];

@@ -61,6 +61,8 @@ pub enum Wait {
     WarpgroupMma { allowed: u32 },
     /// All threads of the cluster.
     ClusterBarrier,
+    /// More registers in the CTA's pool, so that each thread can have so many.
+    Registers { wanted: u32 },
     /// The end of the grid before, of which this is a dependent.
     Grid,
 }

@@ -371,6 +371,7 @@ fn kind(wait: Wait) -> String {
         Wait::TensorMemory { .. } => "tensor memory".to_owned(),
         Wait::BulkGroup { .. } => "bulk groups".to_owned(),
         Wait::ClusterBarrier => "the cluster".to_owned(),
+        Wait::Registers { .. } => "registers".to_owned(),
         Wait::Grid => "the grid before".to_owned(),
         _ => "copies".to_owned(),
     }

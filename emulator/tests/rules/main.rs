@@ -24,6 +24,7 @@ mod order;
 mod pair;
 mod program;
 mod races;
+mod registers;
 mod table;
 mod tensor_copy;
 mod tensor_memory;

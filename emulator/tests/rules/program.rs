@@ -57,6 +57,12 @@ impl Program {
         Program::of_text(&kernel_text(body), DeviceProperties::b200(), input)
     }
 
+    /// A program whose kernel has launch directives.
+    pub fn with_directives(directives: &str, body: &str) -> Program {
+        let text = kernel_text(body).replacen(")\n{", &format!(")\n{directives}\n{{"), 1);
+        Program::of_text(&text, DeviceProperties::b200(), &[0; 16])
+    }
+
     /// [`Program::with_input`] for a Hopper GPU.
     pub fn on_hopper(body: &str, input: &[u8]) -> Program {
         Program::of_text(&hopper_text(body), DeviceProperties::h100(), input)

@@ -20,6 +20,7 @@ pub use warpgroup::complete as complete_warpgroup_mma;
 
 use super::cluster::{At, Cluster};
 use super::dependency;
+use super::registers::Change;
 use super::report::{FailureKind, Step};
 use super::warp::{Wait, Warp, lanes};
 use crate::isa::alu;
@@ -166,14 +167,21 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
         Op::Matrix(op) => return matrix::execute(cluster, at, op, active),
         Op::Tcgen05(op) => return tensor::execute(cluster, at, op, active),
 
-        Op::SetMaxRegisters { registers, .. } => {
-            if let Some(wait) = converge(cluster, at, active)? {
+        Op::SetMaxRegisters {
+            registers,
+            increase,
+        } => {
+            let change = Change {
+                registers: *registers,
+                increase: *increase,
+                line: at.line,
+            };
+            let wait = match converge(cluster, at, active)? {
+                None => cluster.set_registers(at, change)?,
+                waits => waits,
+            };
+            if let Some(wait) = wait {
                 return Ok(Flow::Block(wait));
-            }
-            if !(24..=256).contains(registers) || !registers.is_multiple_of(8) {
-                return Err(FailureKind::IllegalOperand(format!(
-                    "setmaxnreg of {registers} registers; multiples of 8 from 24 to 256 are possible"
-                )));
             }
         }
         Op::GridDependency { wait } => return Ok(dependency::execute(cluster, at, *wait)),

@@ -33,6 +33,7 @@ mod tensor;
 use std::collections::{HashMap, HashSet};
 
 pub use barriers::Use;
+pub use clock::Epoch;
 pub use finding::{Finding, Party, Rule, Severity, Warning};
 
 use super::Mode;
@@ -42,7 +43,7 @@ use super::report::{Site, SourceLine};
 use crate::isa::ir::{Kernel, LANES};
 use agents::{AgentKind, Agents, Thread};
 use barriers::MbarrierClocks;
-use clock::{Clock, Epoch, Knowledge};
+use clock::{Clock, Knowledge};
 use shadow::{Proxy, Record, RecordId, Records, Shadow};
 
 /// Warnings kept per cluster.
@@ -207,6 +208,19 @@ impl<'l> Order<'l> {
     fn clocks_mut(&mut self, by: Issuer) -> &mut WarpClocks {
         let index = self.index(by);
         &mut self.warps[index]
+    }
+
+    /// The warp's present moment, over with this: who knows of it is ordered behind what the warp has done.
+    pub fn moment(&mut self, by: Issuer) -> Epoch {
+        let clocks = self.clocks_mut(by);
+        let now = clocks.now();
+        clocks.tick();
+        now
+    }
+
+    /// Whether the warp is ordered behind a moment.
+    pub fn knows(&self, by: Issuer, moment: Epoch) -> bool {
+        self.clocks(by).known.ordinary.covers(moment)
     }
 
     /// An agent of the issuing thread.

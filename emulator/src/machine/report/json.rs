@@ -59,6 +59,7 @@ impl Warning {
 fn rule(kind: &FailureKind) -> Option<&'static str> {
     match kind {
         FailureKind::Order(finding) => Some(finding.rule.id()),
+        FailureKind::Registers(_) => Some("E13"),
         FailureKind::Dependent(_) => Some("E14"),
         _ => None,
     }

@@ -93,6 +93,12 @@ pub enum StallReason {
         address: u32,
     },
     ClusterBarrier,
+    /// More registers in the CTA's pool; all are counted for one thread.
+    Registers {
+        wanted: u32,
+        current: u32,
+        free: u32,
+    },
     /// The other CTA of the pair, for a `tcgen05.alloc` or `.dealloc` of `.cta_group::2`.
     Pair,
 }
@@ -169,6 +175,14 @@ impl fmt::Display for StallReason {
                 )
             }
             Self::ClusterBarrier => write!(f, "waits for all threads of the cluster"),
+            Self::Registers {
+                wanted,
+                current,
+                free,
+            } => write!(
+                f,
+                "waits for {wanted} registers per thread, and has {current}; the CTA's pool has {free} left for a warp"
+            ),
             Self::Grid => write!(f, "waits for the end of the grid before"),
             Self::Pair => write!(f, "waits for the other CTA of its pair to do the same"),
             Self::InvalidatedMbarrier { address } => write!(
