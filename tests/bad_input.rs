@@ -127,8 +127,7 @@ impl Ready {
         let shape = Shape::new(M, N, K, L).unwrap();
         let plan = DualGemm::plan(shape, output, kernels.gpu()).unwrap();
         let inputs = Inputs::new(InputKind::Normal, M, N, K, L, 3).unwrap();
-        // Room for two outputs.
-        let buffers = Buffers::new(&inputs, 2 * plan.output_bytes()).unwrap();
+        let buffers = Buffers::new(&plan, &inputs).unwrap();
         Self {
             kernels,
             plan,
@@ -139,17 +138,7 @@ impl Ready {
     }
 
     fn arguments(&self) -> Arguments {
-        let whole = self.buffers.arguments(&self.inputs);
-        let bytes = self.plan.output_bytes();
-        let part = |index: usize| DeviceSpan {
-            address: whole.output.address + (index * bytes) as u64,
-            bytes,
-        };
-        Arguments {
-            output: part(0),
-            output2: (self.plan.kernel().output == Output::Accumulators).then(|| part(1)),
-            ..whole
-        }
+        self.buffers.arguments(&self.inputs)
     }
 
     /// Why the changed arguments are refused. They must be, and no buffer may change.

@@ -12,12 +12,12 @@ use std::fmt;
 use nvfp4_dual_gemm::check::{CheckError, Outcome};
 use nvfp4_dual_gemm::cust::context::legacy::{Context, ContextFlags};
 use nvfp4_dual_gemm::cust::device::Device;
-use nvfp4_dual_gemm::cust::error::CudaResult;
+use nvfp4_dual_gemm::cust::error::{CudaError, CudaResult};
 use nvfp4_dual_gemm::cust::memory::{CopyDestination, DeviceBuffer};
 use nvfp4_dual_gemm::cust::stream::{Stream, StreamFlags};
 use nvfp4_dual_gemm::cust::{self, CudaFlags};
 use nvfp4_dual_gemm::driver::{self, DriverChoice, DriverKind, Selected};
-use nvfp4_dual_gemm::kernels::{COMPUTE_CAPABILITIES, PTX};
+use nvfp4_dual_gemm::kernels::{COMPUTE_CAPABILITIES, Output, PTX};
 use nvfp4_dual_gemm::launch::{Arguments, DeviceMatrix, DeviceSpan, Kernels, LoadError};
 use nvfp4_dual_gemm::plan::DualGemm;
 use nvfp4_dual_gemm::{Inputs, Nvfp4Matrix};
@@ -85,30 +85,35 @@ impl TestDevice {
 }
 
 /// Fills outputs before a launch: no kernel writes it by chance for long.
-pub const FILL: u8 = 0xA5;
+const FILL: u8 = 0xA5;
 
 /// The device buffers of one dual GEMM; outputs are filled with [`FILL`].
 pub struct Buffers {
     /// Elements and scale factors of A, B1 and B2.
     operands: [[DeviceBuffer<u8>; 2]; 3],
-    pub output: DeviceBuffer<u8>,
+    /// As many as the planned kernel writes.
+    outputs: Vec<DeviceBuffer<u8>>,
 }
 
 impl Buffers {
-    pub fn new(inputs: &Inputs, output_bytes: usize) -> CudaResult<Self> {
+    pub fn new(plan: &DualGemm, inputs: &Inputs) -> CudaResult<Self> {
         let upload = |matrix: &Nvfp4Matrix| -> CudaResult<_> {
             Ok([
                 DeviceBuffer::from_slice(matrix.elements())?,
                 DeviceBuffer::from_slice(matrix.tiled_scales())?,
             ])
         };
+        let outputs = match plan.kernel().output {
+            Output::F16 => 1,
+            Output::Accumulators => 2,
+        };
+        let output = |_| DeviceBuffer::from_slice(&vec![FILL; plan.output_bytes()]);
         Ok(Self {
             operands: [upload(&inputs.a)?, upload(&inputs.b1)?, upload(&inputs.b2)?],
-            output: DeviceBuffer::from_slice(&vec![FILL; output_bytes])?,
+            outputs: (0..outputs).map(output).collect::<CudaResult<_>>()?,
         })
     }
 
-    /// Arguments with one output.
     pub fn arguments(&self, inputs: &Inputs) -> Arguments {
         let matrix = |host: &Nvfp4Matrix, [elements, scales]: &[DeviceBuffer<u8>; 2]| {
             DeviceMatrix::new(host.shape(), elements, scales)
@@ -118,8 +123,8 @@ impl Buffers {
             a: matrix(&inputs.a, a),
             b1: matrix(&inputs.b1, b1),
             b2: matrix(&inputs.b2, b2),
-            output: DeviceSpan::of(&self.output),
-            output2: None,
+            output: DeviceSpan::of(&self.outputs[0]),
+            output2: self.outputs.get(1).map(DeviceSpan::of),
             alpha1: inputs.alpha1,
             alpha2: inputs.alpha2,
         }
@@ -128,7 +133,7 @@ impl Buffers {
     /// The bytes of every buffer.
     pub fn download(&self) -> CudaResult<Vec<Vec<u8>>> {
         let buffers = self.operands.iter().flatten();
-        buffers.chain([&self.output]).map(bytes).collect()
+        buffers.chain(&self.outputs).map(bytes).collect()
     }
 }
 
@@ -136,6 +141,27 @@ fn bytes(buffer: &DeviceBuffer<u8>) -> CudaResult<Vec<u8>> {
     let mut bytes = vec![0; buffer.len()];
     buffer.copy_to(&mut bytes)?;
     Ok(bytes)
+}
+
+/// What a step of running a kernel makes of the driver's answer; an emulated device's report comes with it.
+fn failed(what: &'static str) -> impl FnOnce(CudaError) -> CheckError {
+    move |error| CheckError::Cuda {
+        what,
+        error,
+        report: driver::take_device_report(),
+    }
+}
+
+/// The buffers after one launch of the planned kernel.
+fn run(kernels: &Kernels, plan: &DualGemm, inputs: &Inputs) -> Result<Buffers, CheckError> {
+    let stream =
+        Stream::new(StreamFlags::NON_BLOCKING, None).map_err(failed("creating a stream"))?;
+    let buffers = Buffers::new(plan, inputs).map_err(failed("uploading"))?;
+    let bound = plan.bind(kernels, &buffers.arguments(inputs))?;
+    // SAFETY: the buffers live until the stream is idle, and are this function's own until then.
+    unsafe { bound.launch(&stream) }?;
+    stream.synchronize().map_err(failed("running the kernel"))?;
+    Ok(buffers)
 }
 
 /// The bits of C, `[L, M, N]` in f16, as the planned kernel computes it.
@@ -147,21 +173,8 @@ pub fn compute(
     plan: &DualGemm,
     inputs: &Inputs,
 ) -> Result<Vec<u16>, CheckError> {
-    let failed = |what| {
-        move |error| CheckError::Cuda {
-            what,
-            error,
-            report: driver::take_device_report(),
-        }
-    };
-    let stream =
-        Stream::new(StreamFlags::NON_BLOCKING, None).map_err(failed("creating a stream"))?;
-    let buffers = Buffers::new(inputs, plan.output_bytes()).map_err(failed("uploading"))?;
-    let bound = plan.bind(kernels, &buffers.arguments(inputs))?;
-    // SAFETY: the buffers live until the stream is idle, and are this function's own.
-    unsafe { bound.launch(&stream) }?;
-    stream.synchronize().map_err(failed("running the kernel"))?;
-    let bytes = bytes(&buffers.output).map_err(failed("downloading"))?;
+    let buffers = run(kernels, plan, inputs)?;
+    let bytes = bytes(&buffers.outputs[0]).map_err(failed("downloading"))?;
     let (elements, _) = bytes.as_chunks();
     Ok(elements.iter().copied().map(u16::from_le_bytes).collect())
 }

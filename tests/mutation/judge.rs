@@ -1,18 +1,14 @@
 //! What notices a changed kernel, if anything does.
 
 use nvfp4_dual_gemm::check::CheckError;
-use nvfp4_dual_gemm::cust::memory::{CopyDestination, DeviceBuffer};
-use nvfp4_dual_gemm::cust::stream::{Stream, StreamFlags};
-use nvfp4_dual_gemm::driver;
-use nvfp4_dual_gemm::kernels::{KernelEntry, Output};
-use nvfp4_dual_gemm::launch::{DeviceSpan, Kernels};
+use nvfp4_dual_gemm::kernels::KernelEntry;
 use nvfp4_dual_gemm::plan::{DualGemm, Gpu, Shape};
 use nvfp4_dual_gemm::{InputKind, Inputs};
 use nvfp4_dual_gemm_kernel::contract::SharedPlan;
 use ptx_emulator::driver::set_launch_options;
 use ptx_emulator::machine::{LaunchOptions, Mode, Schedule};
 
-use crate::{Buffers, FILL, TestDevice};
+use crate::{TestDevice, failed};
 
 /// A changed kernel that spins is given up after this many warp instructions of a CTA, some twenty times what the whole
 /// needs.
@@ -163,7 +159,8 @@ fn run(
         .load(ptx)
         .map_err(|error| Verdict::Refused(first_line(&error.to_string())))?;
     set_launch_options(Some(options(how)));
-    let outcome = launch(&kernels, plan, inputs);
+    let outcome = crate::run(&kernels, plan, inputs)
+        .and_then(|buffers| buffers.download().map_err(failed("downloading")));
     set_launch_options(None);
     outcome.map_err(|error| {
         let report = match error {
@@ -183,37 +180,4 @@ fn run(
 
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
-}
-
-fn launch(kernels: &Kernels, plan: &DualGemm, inputs: &Inputs) -> Result<Vec<Vec<u8>>, CheckError> {
-    let failed = |what| {
-        move |error| CheckError::Cuda {
-            what,
-            error,
-            report: driver::take_device_report(),
-        }
-    };
-    let stream =
-        Stream::new(StreamFlags::NON_BLOCKING, None).map_err(failed("creating a stream"))?;
-    let bytes = plan.output_bytes();
-    let buffers = Buffers::new(inputs, bytes).map_err(failed("uploading"))?;
-    let second = match plan.kernel().output {
-        Output::F16 => None,
-        Output::Accumulators => {
-            Some(DeviceBuffer::from_slice(&vec![FILL; bytes]).map_err(failed("uploading"))?)
-        }
-    };
-    let mut arguments = buffers.arguments(inputs);
-    arguments.output2 = second.as_ref().map(DeviceSpan::of);
-    let bound = plan.bind(kernels, &arguments)?;
-    // SAFETY: the buffers live until the stream is idle, and are this function's own.
-    unsafe { bound.launch(&stream) }?;
-    stream.synchronize().map_err(failed("running the kernel"))?;
-    let mut contents = buffers.download().map_err(failed("downloading"))?;
-    if let Some(second) = second {
-        let mut bytes = vec![0; bytes];
-        second.copy_to(&mut bytes).map_err(failed("downloading"))?;
-        contents.push(bytes);
-    }
-    Ok(contents)
 }
