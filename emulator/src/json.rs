@@ -2,8 +2,8 @@
 
 use std::fmt::{Display, Write};
 
-/// A string.
-pub fn quoted(text: &str) -> String {
+/// A string, between quotation marks.
+fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for character in text.chars() {
         match character {

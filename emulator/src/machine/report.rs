@@ -61,7 +61,7 @@ pub struct SourceLine {
 }
 
 impl SourceLine {
-    pub(super) fn of(kernel: &Kernel, line: u32) -> Self {
+    pub(crate) fn of(kernel: &Kernel, line: u32) -> Self {
         let text = (line as usize)
             .checked_sub(1)
             .and_then(|index| kernel.text.get(index))

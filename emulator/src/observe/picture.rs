@@ -45,6 +45,9 @@ const ROW: f64 = 34.0;
 const GAP: f64 = 16.0;
 /// Height of one copy among those in flight together.
 const COPY: f64 = 5.0;
+/// Width of a commit, and the least of everything else.
+const COMMIT: f64 = 1.5;
+const THINNEST: f64 = 0.8;
 
 /// Draws the launch's first CTA in the trace.
 pub fn draw(trace: &Trace, style: &Style<'_>) -> String {
@@ -101,20 +104,16 @@ pub fn draw(trace: &Trace, style: &Style<'_>) -> String {
                 event.end,
                 stage.map_or(String::new(), |stage| format!(", stage {stage}"))
             );
-            let shape = match event.category {
-                "wait" => format!(r#"fill="{colour}" fill-opacity="0.22""#),
-                "tcgen05.commit" => format!(r#"fill="{NO_STAGE}""#),
-                _ => format!(r#"fill="{colour}""#),
+            let (left, width, shape) = match event.category {
+                "wait" => (
+                    from,
+                    to - from,
+                    format!(r#"fill="{colour}" fill-opacity="0.22""#),
+                ),
+                "tcgen05.commit" => (to, COMMIT, format!(r#"fill="{NO_STAGE}""#)),
+                _ => (from, to - from, format!(r#"fill="{colour}""#)),
             };
-            let width = match event.category {
-                "tcgen05.commit" => 1.5,
-                _ => (to - from).max(0.8),
-            };
-            let left = if event.category == "tcgen05.commit" {
-                to
-            } else {
-                from
-            };
+            let width = width.max(THINNEST);
             let _ = writeln!(
                 body,
                 r#"<rect x="{left:.1}" y="{top:.1}" width="{width:.1}" height="{height:.1}" {shape}><title>{}</title></rect>"#,

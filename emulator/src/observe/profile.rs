@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::access::Passes;
-use crate::json::quoted;
+use crate::json::{Object, array};
 
 /// What one line of PTX did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,10 +78,7 @@ impl Profile {
     /// Adds other counts to these.
     pub fn add(&mut self, other: &Self) {
         for (key, (text, line)) in &other.lines {
-            let mine = self.lines.entry(key.clone());
-            mine.or_insert_with(|| (text.clone(), LineProfile::default()))
-                .1
-                .add(line);
+            self.add_line(key.clone(), text, line);
         }
         for (key, warp) in &other.warps {
             let mine = self.warps.entry(key.clone()).or_default();
@@ -95,44 +92,51 @@ impl Profile {
         self.mmas += other.mmas;
     }
 
+    /// Adds the counts of a line, by kernel and number, with this text.
+    pub(super) fn add_line(&mut self, key: (String, u32), text: &str, counts: &LineProfile) {
+        let line = self.lines.entry(key);
+        line.or_insert_with(|| (text.to_owned(), LineProfile::default()))
+            .1
+            .add(counts);
+    }
+
     /// One JSON object.
     pub fn to_json(&self) -> String {
         let lines = self.lines.iter().map(|((kernel, line), (text, counts))| {
-            format!(
-                r#"{{"kernel":{},"line":{line},"text":{},"executed":{},"lanes":{},"shared_passes":{},"bank_conflicts":{},"sectors":{},"excess_sectors":{}}}"#,
-                quoted(kernel),
-                quoted(text),
-                counts.executed,
-                counts.lanes,
-                counts.shared_passes,
-                counts.bank_conflicts(),
-                counts.sectors,
-                counts.excess_sectors(),
-            )
+            Object::default()
+                .text("kernel", &**kernel)
+                .number("line", *line)
+                .text("text", &**text)
+                .number("executed", counts.executed)
+                .number("lanes", counts.lanes)
+                .number("shared_passes", counts.shared_passes)
+                .number("bank_conflicts", counts.bank_conflicts())
+                .number("sectors", counts.sectors)
+                .number("excess_sectors", counts.excess_sectors())
+                .finish()
         });
         let warps = self.warps.iter().map(|((kernel, warp), counts)| {
-            let waited = counts.waited.iter();
-            let waited = waited.map(|(what, steps)| format!("{}:{steps}", quoted(what)));
-            format!(
-                r#"{{"kernel":{},"warp":{warp},"executed":{},"ready":{},"waited":{{{}}}}}"#,
-                quoted(kernel),
-                counts.executed,
-                counts.ready,
-                joined(waited),
-            )
+            let waited = counts
+                .waited
+                .iter()
+                .fold(Object::default(), |object, (what, steps)| {
+                    object.number(what, *steps)
+                });
+            Object::default()
+                .text("kernel", &**kernel)
+                .number("warp", *warp)
+                .number("executed", counts.executed)
+                .number("ready", counts.ready)
+                .field("waited", waited.finish())
+                .finish()
         });
-        format!(
-            r#"{{"copied_bytes":{},"mmas":{},"lines":[{}],"warps":[{}]}}"#,
-            self.copied_bytes,
-            self.mmas,
-            joined(lines),
-            joined(warps),
-        )
+        Object::default()
+            .number("copied_bytes", self.copied_bytes)
+            .number("mmas", self.mmas)
+            .field("lines", array(lines))
+            .field("warps", array(warps))
+            .finish()
     }
-}
-
-fn joined(parts: impl Iterator<Item = String>) -> String {
-    parts.collect::<Vec<_>>().join(",")
 }
 
 /// Lines shown of each kind.

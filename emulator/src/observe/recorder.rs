@@ -7,10 +7,11 @@ use super::profile::{LineProfile, Profile, WarpProfile};
 use super::trace::{Event, Trace, Track};
 use super::{Observe, Observer};
 use crate::isa::ir::{Inst, Kernel, Op, Space};
-use crate::isa::windows;
+use crate::isa::windows::generic_window;
 use crate::machine::atomics;
 use crate::machine::cluster::Cta;
 use crate::machine::operation::{Operation, Work};
+use crate::machine::report::SourceLine;
 use crate::machine::turns::Turn;
 use crate::machine::warp::{State, Wait, Warp, lanes};
 
@@ -127,21 +128,16 @@ impl Recorder {
         let Some((_, first)) = addresses.first() else {
             return;
         };
+        let space = match (space, generic_window(*first)) {
+            (Space::Generic, None) => Space::Global,
+            (Space::Generic, Some((window, _))) => window,
+            (space, _) => space,
+        };
         match space {
             Space::SharedCta | Space::SharedCluster => {
                 counts.shared(shared_passes(&addresses, bytes));
             }
             Space::Global => counts.global(global_sectors(&addresses, bytes)),
-            Space::Generic if first.wrapping_sub(windows::SHARED) < windows::WINDOW_BYTES => {
-                counts.shared(shared_passes(&addresses, bytes));
-            }
-            Space::Generic
-                if [windows::LOCAL, windows::PARAM]
-                    .iter()
-                    .all(|base| first.wrapping_sub(*base) >= windows::WINDOW_BYTES) =>
-            {
-                counts.global(global_sectors(&addresses, bytes));
-            }
             _ => {}
         }
     }
@@ -321,16 +317,11 @@ impl Recorder {
             }
         }
         for (inst, counts) in kernel.code.iter().zip(&mut self.lines) {
+            let counts = std::mem::take(counts);
             if counts.executed != 0 {
-                let key = (self.kernel.to_string(), inst.line);
-                let text = (inst.line as usize)
-                    .checked_sub(1)
-                    .and_then(|index| kernel.text.get(index))
-                    .map_or("", |text| text.trim());
-                let mut line = Profile::default();
-                let counts = std::mem::take(counts);
-                line.lines.insert(key, (text.to_owned(), counts));
-                self.profile.add(&line);
+                let SourceLine { line, text } = SourceLine::of(kernel, inst.line);
+                let key = (self.kernel.to_string(), line);
+                self.profile.add_line(key, &text, &counts);
             }
         }
         self.observer.add(

@@ -1,9 +1,10 @@
 //! Events of a launch, and their form that Perfetto and Chrome read.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 
-use crate::json::quoted;
+use crate::json::Object;
 
 /// Where an event belongs, within its CTA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,7 +20,7 @@ pub enum Track {
 pub struct Event {
     /// Number of the launch that the CTA belongs to.
     pub launch: u64,
-    pub kernel: std::sync::Arc<str>,
+    pub kernel: Arc<str>,
     pub cta: [u32; 3],
     pub track: Track,
     /// "run", "wait", or the operation's name.
@@ -47,7 +48,7 @@ pub struct Trace {
 #[derive(Debug)]
 pub struct TraceWriter<W: Write> {
     out: W,
-    named: std::collections::BTreeMap<(u64, [u32; 3], Track), (usize, u32)>,
+    named: BTreeMap<(u64, [u32; 3], Track), (u32, u32)>,
     processes: Vec<(u64, [u32; 3])>,
     first: bool,
 }
@@ -59,7 +60,7 @@ impl<W: Write> TraceWriter<W> {
         out.write_all(b"[")?;
         Ok(Self {
             out,
-            named: Default::default(),
+            named: BTreeMap::new(),
             processes: Vec::new(),
             first: true,
         })
@@ -70,26 +71,23 @@ impl<W: Write> TraceWriter<W> {
     pub fn write(&mut self, trace: &Trace) -> io::Result<()> {
         for event in &trace.events {
             let (process, thread) = self.identify(event)?;
-            let mut text = format!(
-                r#"{{"ph":"X","pid":{process},"tid":{thread},"ts":{},"dur":{},"cat":"{}","name":{}"#,
-                event.start,
-                event.end - event.start,
-                event.category,
-                quoted(&event.name),
-            );
-            let mut arguments = Vec::new();
-            if event.line != 0 {
-                arguments.push(format!(r#""PTX line":{}"#, event.line));
-            }
-            if event.bytes != 0 {
-                arguments.push(format!(r#""bytes":{}"#, event.bytes));
-            }
-            if let Some(shared) = event.shared {
-                arguments.push(format!(r#""shared":"{shared:#x}""#));
-            }
+            let unless_0 = |number: u64| (number != 0).then(|| number.to_string());
+            let shared = event.shared.map(|shared| format!("{shared:#x}"));
+            let arguments = Object::default()
+                .field("PTX line", unless_0(event.line.into()))
+                .field("bytes", unless_0(event.bytes))
+                .text("shared", shared.as_deref());
             // Perfetto draws what has one name in one colour.
-            let _ = write!(text, r#","args":{{{}}}}}"#, arguments.join(","));
-            self.put(&text)?;
+            let object = Object::default()
+                .text("ph", "X")
+                .number("pid", process)
+                .number("tid", thread)
+                .number("ts", event.start)
+                .number("dur", event.end - event.start)
+                .text("cat", event.category)
+                .text("name", &*event.name)
+                .field("args", arguments.finish());
+            self.put(object)?;
         }
         self.out.flush()
     }
@@ -104,39 +102,34 @@ impl<W: Write> TraceWriter<W> {
         Ok(self.out)
     }
 
-    fn put(&mut self, object: &str) -> io::Result<()> {
+    fn put(&mut self, object: Object) -> io::Result<()> {
         let separator = if std::mem::take(&mut self.first) {
             "\n"
         } else {
             ",\n"
         };
-        write!(self.out, "{separator}{object}")
+        write!(self.out, "{separator}{}", object.finish())
     }
 
     /// Process and thread of an event; names them where they are new.
-    fn identify(&mut self, event: &Event) -> io::Result<(usize, u32)> {
+    fn identify(&mut self, event: &Event) -> io::Result<(u32, u32)> {
         let key = (event.launch, event.cta, event.track);
         if let Some(found) = self.named.get(&key) {
             return Ok(*found);
         }
-        let [x, y, z] = event.cta;
-        let process_key = (event.launch, event.cta);
-        let process = match self
-            .processes
-            .iter()
-            .position(|other| *other == process_key)
-        {
-            Some(process) => process,
+        let cta = (event.launch, event.cta);
+        let process = match self.processes.iter().position(|other| *other == cta) {
+            Some(process) => process as u32,
             None => {
-                self.processes.push(process_key);
-                let process = self.processes.len() - 1;
-                let name = quoted(&format!(
+                self.processes.push(cta);
+                let process = self.processes.len() as u32 - 1;
+                let [x, y, z] = event.cta;
+                let name = format!(
                     "launch {}: {} CTA ({x}, {y}, {z}); time in emulated steps",
                     event.launch, event.kernel
-                ));
-                self.put(&format!(
-                    r#"{{"ph":"M","pid":{process},"name":"process_name","args":{{"name":{name}}}}}"#
-                ))?;
+                );
+                let argument = Object::default().text("name", &*name);
+                self.put(metadata("process_name", process, None, argument))?;
                 process
             }
         };
@@ -145,13 +138,25 @@ impl<W: Write> TraceWriter<W> {
             Track::Copies(track) => (1000 + track, format!("copies {track}")),
             Track::TensorPipe => (2000, "tensor pipe".to_owned()),
         };
-        self.put(&format!(
-            r#"{{"ph":"M","pid":{process},"tid":{thread},"name":"thread_name","args":{{"name":"{name}"}}}}"#
-        ))?;
-        self.put(&format!(
-            r#"{{"ph":"M","pid":{process},"tid":{thread},"name":"thread_sort_index","args":{{"sort_index":{thread}}}}}"#
-        ))?;
+        for (what, argument) in [
+            ("thread_name", Object::default().text("name", &*name)),
+            (
+                "thread_sort_index",
+                Object::default().number("sort_index", thread),
+            ),
+        ] {
+            self.put(metadata(what, process, Some(thread), argument))?;
+        }
         self.named.insert(key, (process, thread));
         Ok((process, thread))
     }
+}
+
+fn metadata(what: &str, process: u32, thread: Option<u32>, argument: Object) -> Object {
+    Object::default()
+        .text("ph", "M")
+        .number("pid", process)
+        .field("tid", thread.map(|thread| thread.to_string()))
+        .text("name", what)
+        .field("args", argument.finish())
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use super::low_bits;
 use crate::isa::ir::{Address, Op, Semantics, Space, Src, Type};
-use crate::isa::windows;
+use crate::isa::windows::{self, generic_window};
 use crate::machine::atomics::{self, element, element_bytes};
 use crate::machine::cluster::{At, Cluster};
 use crate::machine::footprint::{Access, SharedAddress};
@@ -41,19 +41,6 @@ pub fn place(cluster: &Cluster, at: At, space: Space, address: u64) -> Step<Plac
             Some(_) => Place::Shared(cluster.shared_address(at, space, address)?),
             None => Place::Global(address),
         },
-    })
-}
-
-/// The window of a generic address and the offset in it; `None` is global memory.
-fn generic_window(address: u64) -> Option<(Space, u64)> {
-    let windows = [
-        (Space::SharedCluster, windows::SHARED),
-        (Space::Local, windows::LOCAL),
-        (Space::Param, windows::PARAM),
-    ];
-    windows.into_iter().find_map(|(space, base)| {
-        let offset = address.wrapping_sub(base);
-        (offset < windows::WINDOW_BYTES).then_some((space, offset))
     })
 }
 
