@@ -15,7 +15,7 @@ const RANKS: &str = r"
 ";
 
 /// All threads of the cluster meet.
-const MEET: &str = r"
+pub const MEET: &str = r"
     barrier.cluster.arrive.aligned;
     barrier.cluster.wait.aligned;
 ";
@@ -36,7 +36,8 @@ fn show(registers: &[&str]) -> String {
     registers.iter().enumerate().map(store).collect()
 }
 
-fn fault(kind: FailureKind) -> ClusterFault {
+/// How the use of another CTA was wrong.
+pub fn fault(kind: FailureKind) -> ClusterFault {
     match kind {
         FailureKind::Cluster(fault) => fault,
         other => panic!("{other}"),

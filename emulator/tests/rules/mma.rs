@@ -17,11 +17,22 @@ pub const D: u32 = 0;
 pub const SFA: u32 = 272;
 pub const SFB: u32 = 304;
 
-/// E2M1 codes 0 to 7; code + 8 is the negative.
-const E2M1: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+/// Element `index` of packed E2M1.
+pub fn e2m1(bytes: &[u8], index: usize) -> f64 {
+    const MAGNITUDES: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    let code = bytes[index / 2] >> (index % 2 * 4) & 15;
+    let magnitude = MAGNITUDES[usize::from(code & 7)];
+    if code >= 8 { -magnitude } else { magnitude }
+}
+
+/// Where the scale factor of a row and one of four K blocks is, in tiles of 128 rows, 512 bytes each (cuBLAS, "1D
+/// block scaling factors layout").
+pub fn scale_at(row: usize, block: usize) -> usize {
+    row / 128 * 512 + row % 32 * 16 + row % 128 / 32 * 4 + block
+}
 
 /// UE4M3: 1, 2, 0.5, 1.5 and 0.625.
-const SCALES: [(u8, f64); 5] = [
+pub const SCALES: [(u8, f64); 5] = [
     (0x38, 1.0),
     (0x40, 2.0),
     (0x30, 0.5),
@@ -40,24 +51,9 @@ pub struct Layout {
     pub stride: u32,
 }
 
-pub const SWIZZLE_128B: Layout = Layout {
-    mode: 2,
-    pitch: 128,
-    leading: 0,
-    stride: 1024,
-};
-pub const SWIZZLE_64B: Layout = Layout {
-    mode: 4,
-    pitch: 64,
-    leading: 0,
-    stride: 512,
-};
-pub const SWIZZLE_32B: Layout = Layout {
-    mode: 6,
-    pitch: 32,
-    leading: 0,
-    stride: 256,
-};
+pub const SWIZZLE_128B: Layout = Layout::swizzled(2, 128);
+pub const SWIZZLE_64B: Layout = Layout::swizzled(4, 64);
+pub const SWIZZLE_32B: Layout = Layout::swizzled(6, 32);
 /// Rows of 16 bytes; the second 16 bytes of a K step lie 8 KiB further.
 pub const NO_SWIZZLE: Layout = Layout {
     mode: 0,
@@ -67,6 +63,16 @@ pub const NO_SWIZZLE: Layout = Layout {
 };
 
 impl Layout {
+    /// Groups of eight rows of `pitch` bytes, one after the other.
+    const fn swizzled(mode: u64, pitch: u32) -> Layout {
+        Layout {
+            mode,
+            pitch,
+            leading: 0,
+            stride: 8 * pitch,
+        }
+    }
+
     /// Descriptor of the K step that begins at byte `k` of the rows.
     pub fn descriptor(&self, at: u32, k: u32) -> u64 {
         u64::from((SMEM + at + k) / 16)
@@ -142,19 +148,13 @@ impl Product {
             for row in 0..rows {
                 for block in 0..4 * self.steps {
                     let tile = row / 128 * self.steps + block / 4;
-                    let to = tile * 512 + row % 32 * 16 + row % 128 / 32 * 4 + block % 4;
+                    let to = tile * 512 + scale_at(row % 128, block % 4);
                     let (code, _) = SCALES[scales[row * 4 * self.steps + block] as usize];
                     image[(at - A_AT) as usize + to] = code;
                 }
             }
         }
         image
-    }
-
-    fn element(bytes: &[u8], index: usize) -> f64 {
-        let nibble = bytes[index / 2] >> (index % 2 * 4) & 15;
-        let magnitude = E2M1[usize::from(nibble & 7)];
-        if nibble >= 8 { -magnitude } else { magnitude }
     }
 
     /// Element (m, n) of A·Bᵀ over the steps.
@@ -165,9 +165,9 @@ impl Product {
                 let scale = |scales: &[u8], row: usize| {
                     SCALES[usize::from(scales[row * 4 * self.steps + k / 16])].1
                 };
-                Self::element(&self.a, m * columns + k)
+                e2m1(&self.a, m * columns + k)
                     * scale(&self.scales_a, m)
-                    * Self::element(&self.b, n * columns + k)
+                    * e2m1(&self.b, n * columns + k)
                     * scale(&self.scales_b, n)
             })
             .sum()
@@ -514,12 +514,8 @@ FILL:
     add.u32 %r31, %r31, 1;
     setp.lt.u32 %p1, %r31, %r32;
     @%p1 bra FILL;
-    tcgen05.wait::st.sync.aligned;
-    tcgen05.fence::before_thread_sync;
-    bar.sync 0;
-    tcgen05.fence::after_thread_sync;
 ";
-    let body = accumulator.to_owned() + &product.copy_scales() + &product.mma(1, "%p19");
+    let body = accumulator.to_owned() + STORED + &product.copy_scales() + &product.mma(1, "%p19");
     product.check(&body, |m, n| {
         let sum = product.dot(m, n, 1..2);
         16_777_216.0 + 2.0 * (sum / 2.0).floor()

@@ -8,6 +8,8 @@ use ptx_emulator::machine::report::StallReason;
 use ptx_emulator::tma::TensorMap;
 use ptx_emulator::tma::tensor_map::DataType;
 
+use super::cluster::{MEET, fault};
+use super::mma::{SCALES, e2m1, scale_at};
 use super::program::*;
 use super::tma::Tensor;
 
@@ -19,51 +21,22 @@ const RANKS: &str = r"
     and.pred %p2, %p1, %p31;
 ";
 
-const MEET: &str = r"
-    barrier.cluster.arrive.aligned;
-    barrier.cluster.wait.aligned;
-";
-
 /// Warp 0 of each CTA allocates together with its peer's; the address is at `%r4` in every thread.
 fn allocate(columns: u32) -> String {
-    format!(
-        r"
-    setp.ge.u32 %p20, %r0, 32;
-    @%p20 bra ALLOCATED;
-    add.u32 %r300, %r1, 16;
-    tcgen05.alloc.cta_group::2.sync.aligned.shared::cta.b32 [%r300], {columns};
-ALLOCATED:
-    tcgen05.fence::before_thread_sync;
-    bar.sync 0;
-    tcgen05.fence::after_thread_sync;
-    ld.shared.u32 %r4, [%r1+16];
-"
-    )
+    of_pair(ALLOCATE, columns)
 }
 
 fn free(columns: u32) -> String {
-    format!(
-        r"
-    tcgen05.fence::before_thread_sync;
-    bar.sync 0;
-    setp.ge.u32 %p20, %r0, 32;
-    @%p20 bra FREED;
-    tcgen05.relinquish_alloc_permit.cta_group::2.sync.aligned;
-    tcgen05.dealloc.cta_group::2.sync.aligned.b32 %r4, {columns};
-FREED:
-"
-    )
+    of_pair(FREE, columns)
+}
+
+fn of_pair(text: &str, columns: u32) -> String {
+    text.replace("cta_group::1", "cta_group::2")
+        .replace("512", &columns.to_string())
 }
 
 fn program(ctas: u32, body: &str) -> Program {
     Program::new(&format!("{RANKS}{body}")).cluster(ctas)
-}
-
-fn fault(kind: FailureKind) -> ClusterFault {
-    match kind {
-        FailureKind::Cluster(fault) => fault,
-        other => panic!("{other}"),
-    }
 }
 
 #[test]
@@ -152,17 +125,6 @@ const IMAGE: u32 = SFB_AT + 1024 - A_AT;
 const SFA: u32 = 272;
 const SFB: u32 = 304;
 
-const E2M1: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
-
-/// UE4M3: 1, 2, 0.5, 1.5 and 0.625.
-const SCALES: [(u8, f64); 5] = [
-    (0x38, 1.0),
-    (0x40, 2.0),
-    (0x30, 0.5),
-    (0x3C, 1.5),
-    (0x32, 0.625),
-];
-
 /// Row-major operands of a product of 256 × `n` × 64: 32 bytes of elements and 4 scale indices a row.
 struct Product {
     n: usize,
@@ -202,9 +164,8 @@ impl Product {
             let scales_a = &self.scales_a[cta * 128 * 4..][..128 * 4];
             for (at, scales) in [(SFA_AT, scales_a), (SFB_AT, &self.scales_b)] {
                 for (index, scale) in scales.iter().enumerate() {
-                    let (row, block) = (index / 4, index % 4);
-                    let to = row / 128 * 512 + row % 32 * 16 + row % 128 / 32 * 4 + block;
-                    image[(at - A_AT) as usize + to] = SCALES[usize::from(*scale)].0;
+                    let to = (at - A_AT) as usize + scale_at(index / 4, index % 4);
+                    image[to] = SCALES[usize::from(*scale)].0;
                 }
             }
             images.extend(image);
@@ -213,17 +174,12 @@ impl Product {
     }
 
     fn dot(&self, m: usize, n: usize) -> f32 {
-        let element = |bytes: &[u8], index: usize| {
-            let nibble = bytes[index / 2] >> (index % 2 * 4) & 15;
-            let magnitude = E2M1[usize::from(nibble & 7)];
-            if nibble >= 8 { -magnitude } else { magnitude }
-        };
         let scale =
             |scales: &[u8], row: usize, k: usize| SCALES[usize::from(scales[row * 4 + k / 16])].1;
         let sum: f64 = (0..64)
             .map(|k| {
-                let a = element(&self.a, m * 64 + k) * scale(&self.scales_a, m, k);
-                let b = element(&self.b, n * 64 + k) * scale(&self.scales_b, n, k);
+                let a = e2m1(&self.a, m * 64 + k) * scale(&self.scales_a, m, k);
+                let b = e2m1(&self.b, n * 64 + k) * scale(&self.scales_b, n, k);
                 a * b
             })
             .sum();

@@ -447,6 +447,14 @@ ALLOCATED:
     ld.shared.u32 %r4, [%r1+16];
 ";
 
+/// What the CTA's threads have stored to tensor memory is known to all of them.
+pub const STORED: &str = r"
+    tcgen05.wait::st.sync.aligned;
+    tcgen05.fence::before_thread_sync;
+    bar.sync 0;
+    tcgen05.fence::after_thread_sync;
+";
+
 /// Warp 0 frees what [`ALLOCATE`] got, once all threads are here.
 pub const FREE: &str = r"
     tcgen05.fence::before_thread_sync;
