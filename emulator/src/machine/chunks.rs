@@ -30,34 +30,55 @@ pub struct Chunk {
     pub barrier: SharedAddress,
 }
 
+/// The work of a part of an operation, and what it touches if that is less than the whole does.
+type Part = (Work, Option<Footprint>);
+
 impl Cluster<'_> {
     /// Puts the parts of a store that is due in flight, or those of a load, which reads its source then; other operations
     /// come back.
     pub fn split(&mut self, operation: Operation) -> Result<Option<Operation>, LateFailure> {
-        if let Work::StoreWrite(store @ StoreWrite { part: None, .. }) = &operation.work {
-            for range in self.engine.cut(store.target.bytes()) {
-                let part = Some(range.start as usize..range.end as usize);
-                let work = Work::StoreWrite(StoreWrite {
-                    part,
-                    ..store.clone()
-                });
-                self.engine.put(Operation {
-                    work,
-                    ..operation.clone()
-                });
-            }
-            return Ok(None);
-        }
         let issuer = operation.issuer;
-        let fetched = self.fetch(&operation.work);
-        let fetched = fetched.map_err(|kind| LateFailure { issuer, kind })?;
-        let Some((destination, barrier, bytes)) = fetched else {
-            return Ok(Some(operation));
+        let parts = match &operation.work {
+            Work::StoreWrite(store @ StoreWrite { part: None, .. }) => self.parts_of_store(store),
+            load => self
+                .parts_of_load(load)
+                .map_err(|kind| LateFailure { issuer, kind })?,
         };
-        for range in self.engine.cut(bytes.len() as u32) {
+        if parts.is_empty() {
+            return Ok(Some(operation));
+        }
+        for (work, landing) in parts {
+            self.engine.put(Operation {
+                issuer,
+                issued: operation.issued,
+                work,
+                footprint: landing.unwrap_or_else(|| operation.footprint.clone()),
+                ticket: operation.ticket.clone(),
+            });
+        }
+        Ok(None)
+    }
+
+    fn parts_of_store(&mut self, store: &StoreWrite) -> Vec<Part> {
+        let ranges = self.engine.cut(store.target.bytes());
+        let part = |range: Range<u32>| {
+            let part = Some(range.start as usize..range.end as usize);
+            let store = store.clone();
+            (Work::StoreWrite(StoreWrite { part, ..store }), None)
+        };
+        ranges.into_iter().map(part).collect()
+    }
+
+    /// None of other operations.
+    fn parts_of_load(&mut self, work: &Work) -> Step<Vec<Part>> {
+        let Some((destination, barrier, bytes)) = self.fetch(work)? else {
+            return Ok(Vec::new());
+        };
+        let ranges = self.engine.cut(bytes.len() as u32);
+        let part = |range: Range<u32>| {
             let landing = destination.offset + range.start..destination.offset + range.end;
-            let work = Work::Chunk(Chunk {
-                name: operation.work.name(),
+            let chunk = Work::Chunk(Chunk {
+                name: work.name(),
                 destination: SharedAddress {
                     offset: landing.start,
                     ..destination
@@ -65,17 +86,10 @@ impl Cluster<'_> {
                 bytes: bytes[range.start as usize..range.end as usize].into(),
                 barrier,
             });
-            let footprint = Footprint {
-                writes: vec![Region::shared(destination.cta, landing)],
-                ..Footprint::default()
-            };
-            self.engine.put(Operation {
-                work,
-                footprint,
-                ..operation.clone()
-            });
-        }
-        Ok(None)
+            let region = Region::shared(destination.cta, landing);
+            (chunk, Some(Footprint::of_writes(vec![region])))
+        };
+        Ok(ranges.into_iter().map(part).collect())
     }
 
     /// Destination, barrier and bytes of a load; `None` of other operations.

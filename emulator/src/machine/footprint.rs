@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::store::Reduction;
 use crate::tensor::memory::COLUMNS;
 
 /// A byte of shared memory: CTA of the cluster and offset in its window.
@@ -144,6 +145,31 @@ pub struct Footprint {
 }
 
 impl Footprint {
+    pub fn of_reads(reads: Vec<Region>) -> Self {
+        Self {
+            reads,
+            ..Self::default()
+        }
+    }
+
+    pub fn of_writes(writes: Vec<Region>) -> Self {
+        Self {
+            writes,
+            ..Self::default()
+        }
+    }
+
+    /// Of what overwrites the regions, or with a reduction, updates them element by element.
+    pub fn of_destination(regions: Vec<Region>, reduction: Option<Reduction>) -> Self {
+        match reduction {
+            None => Self::of_writes(regions),
+            Some(_) => Self {
+                updates: regions,
+                ..Self::default()
+            },
+        }
+    }
+
     /// The bytes of shared memory that are read or written.
     pub fn shared_bytes(&self) -> impl Iterator<Item = Range<u64>> + Clone {
         let regions = self.writes.iter().chain(&self.updates).chain(&self.reads);

@@ -44,13 +44,12 @@ impl SmallCopies {
                 _ => ranges.push((cta, offset..end)),
             }
         }
-        Footprint {
-            writes: ranges
+        Footprint::of_writes(
+            ranges
                 .into_iter()
                 .map(|(cta, bytes)| Region::shared(cta, bytes))
                 .collect(),
-            ..Footprint::default()
-        }
+        )
     }
 
     /// Whether the thread has a copy among them.

@@ -1,7 +1,6 @@
 //! TMA loads and bulk copies to shared memory: operands are gathered and checked at issue, bytes move later.
 
 use super::multicast::{Delivery, deliveries};
-use super::remote::write_footprint;
 use super::{stores, tensor_map};
 use crate::isa::ir::{BulkCopy, Space, TmaLoad};
 use crate::machine::cluster::{At, Cluster};
@@ -39,10 +38,7 @@ pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> S
             let bytes = range.len() as u32;
             check_window(cluster, destination, bytes, TILE_ALIGNMENT)?;
             check_barrier(cluster, barrier)?;
-            let footprint = Footprint {
-                writes: vec![Region::shared(destination.cta, range)],
-                ..Footprint::default()
-            };
+            let footprint = Footprint::of_writes(vec![Region::shared(destination.cta, range)]);
             let work = Work::TmaLoad {
                 map: Box::new(map),
                 coordinates: Vec::clone(&coordinates),
@@ -86,10 +82,7 @@ pub fn bulk(cluster: &mut Cluster, at: At, copy: &BulkCopy, active: u32) -> Step
                 {
                     check_window(cluster, destination, bytes, tma::bulk::BULK_GRANULE)?;
                     check_barrier(cluster, barrier)?;
-                    let footprint = Footprint {
-                        writes: vec![shared_region(destination, bytes)],
-                        ..Footprint::default()
-                    };
+                    let footprint = Footprint::of_writes(vec![shared_region(destination, bytes)]);
                     let work = Work::BulkLoad {
                         source: from,
                         destination,
@@ -107,15 +100,16 @@ pub fn bulk(cluster: &mut Cluster, at: At, copy: &BulkCopy, active: u32) -> Step
                 check_window(cluster, source, bytes, tma::bulk::BULK_GRANULE)?;
                 check_window(cluster, destination, bytes, tma::bulk::BULK_GRANULE)?;
                 check_barrier(cluster, barrier)?;
+                let reduction = copy.reduction.map(|(op, ty)| Reduction { op, ty });
                 let work = Work::SharedCopy(SharedCopy {
                     source,
                     destination,
                     bytes,
-                    reduction: copy.reduction.map(|(op, ty)| Reduction { op, ty }),
+                    reduction,
                     barrier,
                 });
                 let region = shared_region(destination, bytes);
-                let mut footprint = write_footprint(region, copy.reduction.is_some());
+                let mut footprint = Footprint::of_destination(vec![region], reduction);
                 footprint.reads.push(shared_region(source, bytes));
                 cluster.issue(at, lane, work, footprint)?;
             }

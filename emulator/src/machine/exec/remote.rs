@@ -1,10 +1,11 @@
 //! `st.async` and `red.async`.
 
+use super::copies::shared_region;
 use super::multicast::deliveries;
 use crate::isa::ir::StoreAsync;
 use crate::machine::atomics::element_bytes;
 use crate::machine::cluster::{At, Cluster};
-use crate::machine::footprint::{Footprint, Region};
+use crate::machine::footprint::Footprint;
 use crate::machine::operation::Work;
 use crate::machine::remote::AsyncStore;
 use crate::machine::report::Step;
@@ -26,27 +27,17 @@ pub fn store_async(cluster: &mut Cluster, at: At, store: &StoreAsync, active: u3
         let shared = &mut cluster.ctas[destination.cta as usize].shared;
         shared.check_ordinary(destination.offset, total, total)?;
         shared.mbarrier(barrier.offset)?;
-        let bytes = destination.offset..destination.offset + total;
-        let region = Region::shared(destination.cta, bytes);
-        let footprint = write_footprint(region, store.reduction.is_some());
+        let region = shared_region(destination, total);
+        let reduction = store.reduction.map(|op| Reduction { op, ty: store.ty });
+        let footprint = Footprint::of_destination(vec![region], reduction);
         let work = Work::AsyncStore(AsyncStore {
             destination,
             elements,
             element_bytes,
-            reduction: store.reduction.map(|op| Reduction { op, ty: store.ty }),
+            reduction,
             barrier,
         });
         cluster.issue(at, lane, work, footprint)?;
     }
     Ok(())
-}
-
-/// Writes the region, or updates it element by element.
-pub fn write_footprint(region: Region, reduces: bool) -> Footprint {
-    let mut footprint = Footprint::default();
-    match reduces {
-        true => footprint.updates.push(region),
-        false => footprint.writes.push(region),
-    }
-    footprint
 }

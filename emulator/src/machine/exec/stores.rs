@@ -72,20 +72,8 @@ fn issue(
         (Target::Tile(_), Some(_)) => "TMA reduction",
     };
     let ticket = cluster.engine.new_ticket();
-    let reads = Footprint {
-        reads: vec![shared_region(source, target.bytes())],
-        ..Footprint::default()
-    };
-    let writes = match reduction {
-        None => Footprint {
-            writes: target.regions(),
-            ..Footprint::default()
-        },
-        Some(_) => Footprint {
-            updates: target.regions(),
-            ..Footprint::default()
-        },
-    };
+    let reads = Footprint::of_reads(vec![shared_region(source, target.bytes())]);
+    let writes = Footprint::of_destination(target.regions(), reduction);
     let read = StoreRead {
         name,
         ticket,

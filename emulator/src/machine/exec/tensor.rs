@@ -198,10 +198,7 @@ fn load(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<()> 
             }
         }
     }
-    let footprint = Footprint {
-        reads: regions,
-        ..Footprint::default()
-    };
+    let footprint = Footprint::of_reads(regions);
     cluster.issue(at, 0, Work::TensorLoad, footprint)
 }
 
@@ -228,10 +225,7 @@ fn store(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> Step<()>
         *address,
         active,
     )?;
-    let footprint = Footprint {
-        writes: regions,
-        ..Footprint::default()
-    };
+    let footprint = Footprint::of_writes(regions);
     let mut values = [[0; LANES]; MOST_REGISTERS];
     let values = registers(&mut values, srcs.len())?;
     let warp = &cluster.ctas[at.cta].warps[at.warp];

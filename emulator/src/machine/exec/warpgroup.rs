@@ -86,10 +86,7 @@ fn issue(cluster: &mut Cluster, at: At, mma: &WarpgroupMma) -> Step<()> {
     let finished = finished.min().unwrap_or(0);
     warps[first].warpgroup.compare(number, operands, finished)?;
     warps[at.warp].warpgroup.issue(kernel, pc, mma)?;
-    let footprint = Footprint {
-        reads,
-        ..Footprint::default()
-    };
+    let footprint = Footprint::of_reads(reads);
     cluster.issue(at, 0, Work::WarpgroupMma(operands), footprint)
 }
 
