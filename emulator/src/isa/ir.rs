@@ -561,7 +561,7 @@ pub enum TensorMapOp {
     },
 }
 
-/// PTX ISA §9.7.13.17. Responses are 128-bit registers, low half first.
+/// PTX ISA §9.7.13.17, §9.7.13.18. Responses are 128-bit registers, low half first.
 #[derive(Clone, Debug)]
 pub enum LaunchControlOp {
     TryCancel {

@@ -1,4 +1,4 @@
-//! What atomic operations and reductions compute (PTX ISA §9.7.13.5, §9.7.13.7, §9.7.9.25.4.2).
+//! What atomic operations and reductions compute (PTX ISA §9.7.13.5, §9.7.13.6, §9.7.9.25.4.2).
 
 use super::report::{FailureKind, Step};
 use crate::isa::alu::{FloatFunction, FloatOp, Format, Rounding};

@@ -1,4 +1,4 @@
-//! `barrier.cluster` (PTX ISA §9.7.13.4): every thread of every CTA of the cluster arrives, then waits.
+//! `barrier.cluster` (PTX ISA §9.7.13.3): every thread of every CTA of the cluster arrives, then waits.
 //!
 //! Threads that exit count as arrived. The state is kept in the warps: a lane has arrived in the current phase, or its
 //! phase has completed and it may wait without blocking.

@@ -16,7 +16,7 @@ pub enum ClusterMisfit {
     Rank { limit: u32 },
 }
 
-/// A CTA of a cluster used another one in a way that it must not (PTX ISA §5.1.5, §9.7.9, §9.7.16).
+/// A CTA of a cluster used another one in a way that it must not (PTX ISA §5.1.7, §9.7.9, §9.7.16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ClusterFault {
     /// Found on an H200: such an access is an illegal instruction; the rank is not stripped.

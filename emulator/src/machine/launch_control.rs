@@ -1,5 +1,5 @@
 //! Cluster launch control: clusters of the grid that have not started yet, and requests that take one over (PTX ISA
-//! §9.7.13.17).
+//! §9.7.13.17, §9.7.13.18).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -45,7 +45,7 @@ impl SharedCopy {
     }
 }
 
-/// `st.async`, and `red.async` where there is a reduction (PTX ISA §9.7.9.12, §9.7.13.8).
+/// `st.async`, and `red.async` where there is a reduction (PTX ISA §9.7.9.12, §9.7.13.7).
 #[derive(Clone, Debug)]
 pub struct AsyncStore {
     pub destination: SharedAddress,

@@ -411,7 +411,7 @@ pub enum BarrierMisuse {
     MixedReduction,
 }
 
-/// Rules of PTX ISA §9.7.13.4.
+/// Rules of PTX ISA §9.7.13.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ClusterBarrierMisuse {
     #[error("a thread arrives again before it has waited")]

@@ -285,7 +285,7 @@ impl Cluster<'_> {
         }
     }
 
-    /// Lanes of an indexed branch by target (PTX ISA §9.7.12.3).
+    /// Lanes of an indexed branch by target (PTX ISA §9.7.12.4).
     fn indexed_targets(&self, at: At, op: &Op, active: u32) -> Step<Vec<(u32, u32)>> {
         let Op::BranchIndexed { index, targets } = op else {
             return Ok(Vec::new());

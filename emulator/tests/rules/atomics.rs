@@ -1,4 +1,4 @@
-//! `atom` and `red` (PTX ISA §9.7.13.5, §9.7.13.7).
+//! `atom` and `red` (PTX ISA §9.7.13.5, §9.7.13.6).
 
 use ptx_emulator::machine::FailureKind;
 

@@ -1,5 +1,5 @@
-//! Clusters: addresses of other CTAs' shared memory, barriers and copies between CTAs, CTAs that exit (PTX ISA §5.1.5,
-//! §9.7.13.4, §9.7.9).
+//! Clusters: addresses of other CTAs' shared memory, barriers and copies between CTAs, CTAs that exit (PTX ISA §5.1.7,
+//! §9.7.13.3, §9.7.9).
 
 use ptx_emulator::machine::FailureKind;
 use ptx_emulator::machine::cluster_fault::{ClusterFault, ClusterMisfit};

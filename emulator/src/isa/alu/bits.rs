@@ -1,4 +1,4 @@
-//! Logic, shifts and bit manipulation (PTX ISA §9.7.1.13–9.7.1.24, §9.7.8).
+//! Logic, shifts and bit manipulation (PTX ISA §9.7.1.14–9.7.1.24, §9.7.8).
 
 use super::integer::IntType;
 use super::{BooleanOp, Lanes};
@@ -122,7 +122,7 @@ pub(super) fn run(op: BitsOp, lanes: &mut Lanes) {
                 )
             });
         }
-        // Shifts by the width or more give 0, or the sign (PTX ISA §9.7.8.7, §9.7.8.8).
+        // Shifts by the width or more give 0, or the sign (PTX ISA §9.7.8.8, §9.7.8.9).
         BitsOp::ShiftLeft { bits } => lanes.map2(|a, b| match b as u32 {
             amount if amount >= bits => 0,
             amount => a << amount & mask(bits),

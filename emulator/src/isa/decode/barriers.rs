@@ -1,4 +1,4 @@
-//! `bar`, `barrier` and `barrier.cluster` (PTX ISA §9.7.13.1–4).
+//! `bar`, `barrier` and `barrier.cluster` (PTX ISA §9.7.13.1–3).
 
 use super::super::ir::{BarrierKind, BarrierReduction, Op, Semantics, VoteMode};
 use super::modifiers::Modifiers;

@@ -321,7 +321,7 @@ fn saturation(m: &mut Modifiers, accumulator: Accumulator) -> Accumulator {
     }
 }
 
-/// PTX ISA §9.7.14.5, §9.7.15.1: the 8-bit formats mix, and so do signs of integers; only F16 and the 8-bit formats have
+/// PTX ISA §9.7.14.5, §9.7.15.3: the 8-bit formats mix, and so do signs of integers; only F16 and the 8-bit formats have
 /// F16 accumulators.
 fn check_types(a: MatrixElement, b: MatrixElement, accumulator: Accumulator) -> Decoded<()> {
     use MatrixElement::{Byte, Float};

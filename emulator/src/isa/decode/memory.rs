@@ -390,7 +390,7 @@ pub(super) fn check_length(found: usize, needed: usize) -> Decoded<()> {
     }
 }
 
-/// The combinations of PTX ISA §9.7.13.5 and §9.7.13.7.
+/// The combinations of PTX ISA §9.7.13.5 and §9.7.13.6.
 fn check_atomic(op: AtomicOp, ty: Type, length: usize, noftz: bool) -> Decoded<()> {
     use AtomicOp as A;
     let half = matches!(ty, Type::F16 | Type::Bf16);

@@ -1,4 +1,4 @@
-//! `st.async` and `red.async` (PTX ISA §9.7.9.12, §9.7.13.8): to the shared memory of a CTA of the cluster.
+//! `st.async` and `red.async` (PTX ISA §9.7.9.12, §9.7.13.7): to the shared memory of a CTA of the cluster.
 
 use super::super::ir::{AtomicOp, Op, Semantics, Space, StoreAsync, Type};
 use super::memory::{ATOMIC_OPS, check_length, memory_operand};
@@ -54,7 +54,7 @@ impl Decoder<'_> {
     }
 }
 
-/// Types of `st.async`, and of the reductions to shared memory (PTX ISA §9.7.13.8, §9.7.9.25.4.2).
+/// Types of `st.async`, and of the reductions to shared memory (PTX ISA §9.7.13.7, §9.7.9.25.4.2).
 pub(super) fn check_type(reduction: Option<AtomicOp>, ty: Type) -> Decoded<()> {
     use AtomicOp::*;
     let legal = match reduction {

@@ -54,7 +54,7 @@ pub(super) fn special_register(name: &str) -> Option<SpecialRegister> {
 }
 
 impl Decoder<'_> {
-    /// Special registers whose value is known at load: where the reserved shared memory lies (PTX ISA §10.32).
+    /// Special registers whose value is known at load: where the reserved shared memory lies (PTX ISA §10.29).
     pub fn special_constant(&self, name: &str) -> Option<u64> {
         match name {
             "%reserved_smem_offset_begin" => Some(0),

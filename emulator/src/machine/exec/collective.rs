@@ -1,4 +1,4 @@
-//! Warp collectives with a member mask (PTX ISA §9.7.9.6, §9.7.13.3–11): they execute when all
+//! Warp collectives with a member mask (PTX ISA §9.7.9.6, §9.7.13.2, §9.7.13.9–14): they execute when all
 //! members are there.
 
 use super::{Flow, uniform};

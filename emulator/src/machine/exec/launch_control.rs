@@ -1,4 +1,4 @@
-//! `clusterlaunchcontrol` (PTX ISA §9.7.13.17).
+//! `clusterlaunchcontrol` (PTX ISA §9.7.13.17, §9.7.13.18).
 
 use super::copies::check_barrier;
 use crate::isa::ir::LaunchControlOp;
