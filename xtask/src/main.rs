@@ -5,9 +5,9 @@ mod build_ptx;
 mod fuzz;
 mod graph;
 mod libcuda;
-mod miri;
 mod mutate;
 mod ptxas;
+mod sanitize;
 mod sass;
 mod setup;
 mod third_party;
@@ -42,9 +42,9 @@ enum Command {
     ThirdParty,
     /// Load and launch changed kernels and broken texts in the emulator, until one of them makes it panic or hang
     Fuzz(fuzz::Arguments),
-    /// Run the emulator's unit tests of modules with unsafe code under Miri (needs a nightly
-    /// toolchain with the component `miri`)
-    Miri,
+    /// Run the emulator's tests under Miri or a sanitizer, which find undefined behaviour (needs a
+    /// nightly toolchain)
+    Sanitize(sanitize::Arguments),
     /// Change the kernels in one place at a time, and report the changes that nothing notices
     Mutate(mutate::Arguments),
 }
@@ -57,7 +57,7 @@ fn main() -> anyhow::Result<()> {
         Command::Libcuda(arguments) => libcuda::run(&arguments),
         Command::ThirdParty => third_party::run(),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
-        Command::Miri => miri::run(),
+        Command::Sanitize(arguments) => sanitize::run(&arguments),
         Command::Mutate(arguments) => mutate::run(arguments),
     }
 }

@@ -67,7 +67,7 @@ pub(super) unsafe fn text<'a>(pointer: *const c_char) -> Result<&'a str, Status>
 ///
 /// # Safety
 /// `pointer` is null or points to `count` elements that outlive the result and are not written
-/// meanwhile.
+/// meanwhile. A `count` that no array has is refused.
 pub(super) unsafe fn elements<'a, T>(pointer: *const T, count: usize) -> Result<&'a [T], Status> {
     if count == 0 {
         return Ok(&[]);
@@ -75,6 +75,11 @@ pub(super) unsafe fn elements<'a, T>(pointer: *const T, count: usize) -> Result<
     if pointer.is_null() || !pointer.is_aligned() {
         return Err(Status::INVALID_VALUE);
     }
-    // SAFETY: not null, aligned; the rest is the caller's promise.
+    // No object is larger than that, whatever a caller says.
+    let fits = |bytes| isize::try_from(bytes).is_ok();
+    if !count.checked_mul(size_of::<T>()).is_some_and(fits) {
+        return Err(Status::INVALID_VALUE);
+    }
+    // SAFETY: not null, aligned, of a size that objects have; the rest is the caller's promise.
     Ok(unsafe { std::slice::from_raw_parts(pointer, count) })
 }

@@ -329,10 +329,16 @@ unsafe fn host_to_device(
     source: *const c_void,
     bytes: usize,
 ) -> Result<(), Status> {
+    let memory = memory()?;
+    memory.view().check(destination, bytes as u64)?;
+    // Page-locked and managed memory may overlap the destination, and kernels may write it.
+    if memory.lookup(source.addr() as u64).is_some() {
+        return Ok(memory.copy(destination, source.addr() as u64, bytes as u64)?);
+    }
     // SAFETY: passes the caller's promise on; nothing else writes the caller's buffer during the
     // call.
     let source = unsafe { super::abi::elements(source.cast::<u8>(), bytes)? };
-    Ok(memory()?.write(destination, source)?)
+    Ok(memory.write(destination, source)?)
 }
 
 /// # Safety
@@ -349,6 +355,10 @@ unsafe fn device_to_host(
     }
     if destination.is_null() {
         return Err(Status::INVALID_VALUE);
+    }
+    // As in `host_to_device`.
+    if memory.lookup(destination.addr() as u64).is_some() {
+        return Ok(memory.copy(destination.addr() as u64, source, bytes as u64)?);
     }
     // The caller's buffer may be uninitialised, so no slice of it is formed before it is written.
     let mut staging = vec![0u8; bytes.min(STAGING_BYTES)];
@@ -511,13 +521,24 @@ struct Copy2d {
     height: usize,
 }
 
+/// `CU_MEMORYTYPE_DEVICE`
+const DEVICE_MEMORY: u32 = 2;
+
 impl Side {
-    /// Address of a row's first byte to copy.
-    fn row(&self, row: usize, width_bytes: usize) -> Result<u64, Status> {
+    /// Address of a row's first byte to copy; the device's, if the row is said to be there.
+    fn row(&self, row: usize, width_bytes: usize, memory: &GlobalMemory) -> Result<u64, Status> {
+        let address = self.address(row, width_bytes)?;
+        match self.memory_type == DEVICE_MEMORY && memory.lookup(address).is_none() {
+            true => Err(Status::INVALID_VALUE),
+            false => Ok(address),
+        }
+    }
+
+    fn address(&self, row: usize, width_bytes: usize) -> Result<u64, Status> {
         let base = match self.memory_type {
-            // CU_MEMORYTYPE_HOST; _DEVICE and _UNIFIED; _ARRAY has no counterpart here.
+            // CU_MEMORYTYPE_HOST; _UNIFIED; _ARRAY has no counterpart here.
             1 => self.host as u64,
-            2 | 4 => self.device,
+            DEVICE_MEMORY | 4 => self.device,
             3 => return Err(Status::NOT_SUPPORTED),
             _ => return Err(Status::INVALID_VALUE),
         };
@@ -540,9 +561,10 @@ unsafe extern "C" fn cuMemcpy2D_v2(copy: *const Copy2d) -> Status {
     answer(|| {
         // SAFETY: the caller's promise.
         let copy = unsafe { copy.as_ref() }.ok_or(Status::INVALID_VALUE)?;
+        let memory = memory()?;
         for row in 0..copy.height {
-            let source = copy.source.row(row, copy.width_bytes)?;
-            let destination = copy.destination.row(row, copy.width_bytes)?;
+            let source = copy.source.row(row, copy.width_bytes, memory)?;
+            let destination = copy.destination.row(row, copy.width_bytes, memory)?;
             // SAFETY: the caller's promise for the host side; the device side is checked.
             unsafe { copy_unified(destination, source, copy.width_bytes)? };
         }

@@ -11,9 +11,11 @@ use crate::tma::{
 
 pub(super) const FUNCTIONS: &[super::Function] = functions![cuTensorMapEncodeTiled];
 
-/// `CUtensorMap`
-#[repr(C, align(64))]
-struct Map([u8; 128]);
+/// `CUtensorMap`; its alignment is the caller's to keep, and checked.
+type Map = [u8; 128];
+
+/// Of a `CUtensorMap` (CUDA driver API, tensor map object management).
+const MAP_ALIGNMENT: usize = 64;
 
 /// # Safety
 /// The arrays are null or have `rank` elements, `global_strides` one fewer.
@@ -37,7 +39,7 @@ unsafe extern "C" fn cuTensorMapEncodeTiled(
             return Err(Status::INVALID_VALUE);
         }
         let map = map.ok_or(Status::INVALID_VALUE)?;
-        if !map.as_ptr().is_aligned() {
+        if !map.as_ptr().addr().is_multiple_of(MAP_ALIGNMENT) {
             return Err(Status::INVALID_VALUE);
         }
         // SAFETY: the caller's promise.
@@ -60,7 +62,7 @@ unsafe extern "C" fn cuTensorMapEncodeTiled(
             report::file(format!("cuTensorMapEncodeTiled: {error}"), false);
             Status::INVALID_VALUE
         })?;
-        map.write(Map(encoded.to_bytes()));
+        map.write(encoded.to_bytes());
         Ok(())
     })
 }

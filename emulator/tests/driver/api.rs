@@ -216,7 +216,9 @@ fn broken_ptx_is_refused_with_a_log() {
 
 #[test]
 fn every_status_has_a_text() {
-    for code in (0..1000).chain([912]) {
+    // All of them take Miri minutes.
+    let step = if cfg!(miri) { 100 } else { 1 };
+    for code in (0..1000).step_by(step).chain([912]) {
         let mut text = ptr::null();
         assert_eq!(cuGetErrorString(code, &mut text), SUCCESS, "{code}");
         // SAFETY: a C string of the driver.
@@ -238,7 +240,7 @@ fn functions_are_found_by_name() {
     assert_eq!(function.cast_const(), lookup("cuMemAlloc_v2").unwrap());
     let missing = cuGetProcAddress_v2(c"cuNothing".as_ptr(), &mut function, 12000, 0, &mut status);
     assert_eq!((missing, status, function.is_null()), (SUCCESS, 1, true));
-    assert_eq!(cuGraphCreate(&mut function, 0), Status::NOT_SUPPORTED.0);
+    assert_eq!(cuGraphCreate(), Status::NOT_SUPPORTED.0);
 }
 
 #[test]
@@ -252,7 +254,7 @@ fn tensor_maps_are_checked() {
             &mut map,
             0,
             2,
-            address,
+            device_pointer(address),
             dims.as_ptr(),
             strides.as_ptr(),
             box_dims.as_ptr(),

@@ -10,7 +10,8 @@ use ptx_emulator::driver::{Status, capture_reports, lookup};
 
 pub type Pointer = *mut c_void;
 
-/// The functions under test, with the C signatures of the driver API.
+/// The functions under test, with the C signatures of the driver API; but for what is not supported, which one function
+/// without parameters answers for, whatever it is called with: to Miri that is an error.
 macro_rules! driver_functions {
     ($(fn $name:ident($($arg:ident: $ty:ty),*);)*) => {$(
         #[allow(non_snake_case, clippy::too_many_arguments)]
@@ -57,20 +58,71 @@ driver_functions! {
     fn cuModuleLoadDataEx(module: *mut Pointer, image: *const c_void, count: u32, options: *const u32, values: *mut Pointer);
     fn cuModuleUnload(module: Pointer);
     fn cuModuleGetFunction(function: *mut Pointer, module: Pointer, name: *const c_char);
-    fn cuFuncGetAttribute(value: *mut i32, attribute: i32, function: Pointer);
+    fn cuFuncGetAttribute(value: *mut i32, attribute: u32, function: Pointer);
     fn cuLaunchKernel(
         function: Pointer, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32, block_y: u32, block_z: u32,
         shared_bytes: u32, stream: Pointer, params: *mut Pointer, extra: *mut Pointer
     );
     fn cuTensorMapEncodeTiled(
-        map: *mut TensorMap, data_type: u32, rank: u32, address: u64, dims: *const u64, strides: *const u64,
+        map: *mut TensorMap, data_type: u32, rank: u32, address: Pointer, dims: *const u64, strides: *const u64,
         box_dims: *const u32, element_strides: *const u32, interleave: u32, swizzle: u32, promotion: u32, fill: u32
     );
     fn cuModuleGetGlobal_v2(address: *mut u64, bytes: *mut usize, module: Pointer, name: *const c_char);
-    fn cuFuncSetAttribute(function: Pointer, attribute: i32, value: i32);
+    fn cuFuncSetAttribute(function: Pointer, attribute: u32, value: i32);
     fn cuLaunchKernelEx(config: *const LaunchConfig, function: Pointer, params: *mut Pointer, extra: *mut Pointer);
     fn cuOccupancyMaxActiveBlocksPerMultiprocessor(blocks: *mut i32, function: Pointer, threads: i32, bytes: usize);
-    fn cuGraphCreate(graph: *mut Pointer, flags: u32);
+    fn cuGraphCreate();
+    fn cuGetProcAddress(name: *const c_char, function: *mut Pointer, version: i32, flags: u64);
+    fn cuCtxCreate_v4(context: *mut Pointer, params: *const CreateParams, flags: u32, device: i32);
+    fn cuMemAllocManaged(address: *mut u64, bytes: usize, flags: u32);
+    fn cuPointerGetAttribute(value: Pointer, attribute: u32, address: u64);
+    fn cuMemcpyHtoDAsync_v2(destination: u64, source: *const c_void, bytes: usize, stream: Pointer);
+    fn cuMemcpyDtoHAsync_v2(destination: Pointer, source: u64, bytes: usize, stream: Pointer);
+    fn cuMemcpy(destination: u64, source: u64, bytes: usize);
+    fn cuMemcpyAsync(destination: u64, source: u64, bytes: usize, stream: Pointer);
+    fn cuMemcpy2D_v2(copy: *const Copy2d);
+    fn cuModuleLoad(module: *mut Pointer, path: *const c_char);
+    fn cuModuleLoadData(module: *mut Pointer, image: *const c_void);
+    fn cuStreamAddCallback(stream: Pointer, callback: Option<StreamCallback>, data: Pointer, flags: u32);
+    fn cuLaunchHostFunc(stream: Pointer, function: Option<HostFunction>, data: Pointer);
+    fn cuOccupancyMaxPotentialBlockSize(
+        grid: *mut i32, block: *mut i32, function: Pointer, dynamic_of: Option<DynamicBytes>, dynamic_bytes: usize,
+        limit: i32
+    );
+}
+
+pub type StreamCallback = unsafe extern "C" fn(Pointer, u32, Pointer);
+pub type HostFunction = unsafe extern "C" fn(Pointer);
+pub type DynamicBytes = unsafe extern "C" fn(i32) -> usize;
+
+/// `CUctxCreateParams`
+#[repr(C)]
+pub struct CreateParams {
+    pub affinities: Pointer,
+    pub affinity_count: i32,
+    pub graphics: Pointer,
+}
+
+/// `CUDA_MEMCPY2D`
+#[repr(C)]
+pub struct Copy2d {
+    pub source: Side,
+    pub destination: Side,
+    pub width_bytes: usize,
+    pub height: usize,
+}
+
+/// Each of its sides.
+#[repr(C)]
+#[derive(Default)]
+pub struct Side {
+    pub x_bytes: usize,
+    pub y: usize,
+    pub memory_type: u32,
+    pub host: usize,
+    pub device: u64,
+    pub array: usize,
+    pub pitch: usize,
 }
 
 #[repr(C, align(64))]
@@ -119,6 +171,11 @@ impl Drop for Context {
 /// A value that is no handle.
 pub fn stray() -> Pointer {
     ptr::without_provenance_mut(0xDEAD_BEE0)
+}
+
+/// A device address where the API wants a pointer.
+pub fn device_pointer(address: u64) -> Pointer {
+    ptr::without_provenance_mut(address as usize)
 }
 
 pub fn allocate(bytes: usize) -> u64 {

@@ -218,7 +218,7 @@ fn a_launch_that_does_not_fit_is_refused_at_once() {
 
 #[test]
 fn large_shared_memory_is_opted_into() {
-    const MAX_DYNAMIC: i32 = 8;
+    const MAX_DYNAMIC: u32 = 8;
     let _context = Context::new();
     let (_, f) = kernel(".param .u64 out", "", NUMBER_THREADS);
     let out = allocate(4 * 32);
@@ -252,8 +252,8 @@ fn large_shared_memory_is_opted_into() {
 fn launch_attributes_are_checked() {
     const CLUSTER_DIMENSION: u32 = 4;
     const COOPERATIVE: u32 = 2;
-    const NON_PORTABLE_CLUSTER_SIZE_ALLOWED: i32 = 14;
-    const REQUIRED_CLUSTER_WIDTH: i32 = 11;
+    const NON_PORTABLE_CLUSTER_SIZE_ALLOWED: u32 = 14;
+    const REQUIRED_CLUSTER_WIDTH: u32 = 11;
     const PROGRAMMATIC_STREAM_SERIALIZATION: u32 = 6;
     let _context = Context::new();
     let (_, f) = kernel(".param .u64 out", "", NUMBER_THREADS);
@@ -292,7 +292,7 @@ fn launch_attributes_are_checked() {
     let too_many = run(CLUSTER_DIMENSION, 17, 17);
     assert_eq!(too_many, Status::INVALID_CLUSTER_SIZE.0);
     // A shape that the function requires holds for launches that ask for none; all extents have to be there.
-    let require = |axis: i32, extent| cuFuncSetAttribute(f, REQUIRED_CLUSTER_WIDTH + axis, extent);
+    let require = |axis: u32, extent| cuFuncSetAttribute(f, REQUIRED_CLUSTER_WIDTH + axis, extent);
     assert_eq!(require(0, -1), Status::INVALID_VALUE.0);
     assert_eq!(require(0, 2), SUCCESS);
     let mut plain = |grid| run(PROGRAMMATIC_STREAM_SERIALIZATION, grid, 1);

@@ -3,3 +3,4 @@
 mod api;
 mod functions;
 mod launch;
+mod pointers;

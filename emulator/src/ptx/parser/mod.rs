@@ -13,8 +13,9 @@ use super::error::{ParseError, ParseErrors, Problem};
 use super::lexer::{self, Kind, Token, Tokens};
 
 /// How deep blocks, initialiser lists and expressions may stand inside each other, together. It bounds the
-/// stack of this parser and of whoever walks the tree.
-pub const MAX_NESTING: u32 = 256;
+/// stack of this parser and of whoever walks the tree, to a part of a thread's 2 MiB even where nothing is
+/// optimised or a sanitizer pads every variable.
+pub const MAX_NESTING: u32 = 64;
 
 /// Parses a module.
 ///

@@ -1,0 +1,110 @@
+//! `cargo xtask sanitize`: the emulator's tests under a tool that finds undefined behaviour. All of them need a nightly
+//! toolchain.
+
+use anyhow::{Context, Result};
+use xshell::{Cmd, Shell, cmd};
+
+use crate::workspace;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[arg(value_enum)]
+    tool: Tool,
+    /// Only tests whose names contain this
+    filter: Option<String>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Tool {
+    /// Interprets the tests of what has unsafe code: views of memory, the functions of the driver, small launches. The
+    /// strictest, in minutes (component `miri`)
+    Miri,
+    /// Runs all tests with the bounds and the lifetime of every access checked
+    Address,
+    /// Runs the tests of the driver and of launches on several threads with races looked for (component `rust-src`)
+    Thread,
+}
+
+pub fn run(arguments: &Arguments) -> Result<()> {
+    let sh = Shell::new()?;
+    sh.change_dir(workspace::root());
+    let filter: Vec<&str> = arguments.filter.as_deref().into_iter().collect();
+    match arguments.tool {
+        Tool::Miri => miri(&sh, &filter),
+        Tool::Address => address(&sh)?
+            .args(["--lib", "--tests", "--"])
+            .args(filter)
+            .run()
+            .context("the address sanitizer, or a test, found the error above"),
+        Tool::Thread => thread(&sh, &filter),
+    }
+}
+
+/// Unit tests that Miri runs: of modules with unsafe code, and of what stands on them.
+const MIRI_UNIT_TESTS: [&str; 4] = [
+    "machine::global",
+    "machine::shared",
+    "driver::",
+    "emulator::",
+];
+
+/// Device addresses are host addresses as integers, which is what permissive provenance is for; files and clocks are the
+/// host's.
+const MIRI_FLAGS: &str = "-Zmiri-disable-isolation -Zmiri-permissive-provenance";
+
+fn miri(sh: &Shell, filter: &[&str]) -> Result<()> {
+    let unit_tests = match filter {
+        [] => &MIRI_UNIT_TESTS,
+        filter => filter,
+    };
+    // The driver's tests call it as a program does, through pointers.
+    for (target, name, filter) in [
+        ("--lib", None, unit_tests),
+        ("--test", Some("driver"), filter),
+    ] {
+        cmd!(
+            sh,
+            "cargo +nightly miri test --locked --package ptx-emulator {target} {name...} -- {filter...}"
+        )
+        .env("MIRIFLAGS", MIRI_FLAGS)
+        .run()
+        .context(
+            "Miri found the error above, or is not there: \
+             `rustup toolchain install nightly --component miri` installs it",
+        )?;
+    }
+    Ok(())
+}
+
+/// `cargo test` of the emulator with the address sanitizer.
+pub fn address(sh: &Shell) -> Result<Cmd<'_>> {
+    let host = host(sh)?;
+    Ok(cmd!(
+        sh,
+        "cargo +nightly test --locked --package ptx-emulator --target {host}"
+    )
+    .env("RUSTFLAGS", "-Zsanitizer=address"))
+}
+
+/// The thread sanitizer has to know the standard library's accesses too.
+fn thread(sh: &Shell, filter: &[&str]) -> Result<()> {
+    let host = host(sh)?;
+    let filter = match filter {
+        [] => &["driver", "launch", "machine::global", "machine::tests"],
+        filter => filter,
+    };
+    cmd!(
+        sh,
+        "cargo +nightly test --locked --package ptx-emulator --target {host} -Zbuild-std --lib --test driver -- {filter...}"
+    )
+    .env("RUSTFLAGS", "-Zsanitizer=thread")
+    .run()
+    .context("the thread sanitizer, or a test, found the error above")
+}
+
+/// The target that sanitizers want named: flags for it are then not those of build scripts.
+fn host(sh: &Shell) -> Result<String> {
+    Ok(cmd!(sh, "rustc +nightly --print host-tuple")
+        .quiet()
+        .read()?)
+}
