@@ -124,14 +124,16 @@ impl Order<'_> {
         Ok(())
     }
 
-    /// An asynchronous operation is busy with shared memory until `record`'s moment.
+    /// An asynchronous operation is busy with the region until `record`'s moment.
     pub(super) fn until(&mut self, region: &Region, record: Record, writes: bool) {
         let id = self.intern(record);
-        if region.memory() != Memory::Shared {
-            return;
-        }
+        let shadows = match region.memory() {
+            Memory::Shared => &mut self.shared,
+            Memory::Tensor => &mut self.tensor,
+            Memory::Global => return,
+        };
+        let shadow = &mut shadows[region.cta() as usize];
         for cells in region.cells() {
-            let shadow = &mut self.shared[region.cta() as usize];
             match writes {
                 true => shadow.write(cells, id),
                 false => shadow.read(&mut self.records, cells, id),

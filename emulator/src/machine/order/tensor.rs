@@ -159,14 +159,7 @@ impl Order<'_> {
         }
         let does = if writes { Some("writes") } else { None };
         self.ordered_tensor(by, region, does, Some(&record))?;
-        let id = self.intern(record);
-        for cells in region.cells() {
-            let shadow = &mut self.tensor[region.cta() as usize];
-            match writes {
-                true => shadow.write(cells, id),
-                false => shadow.read(&mut self.records, cells, id),
-            }
-        }
+        self.until(region, record, writes);
         Ok(())
     }
 
