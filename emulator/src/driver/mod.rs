@@ -56,6 +56,7 @@ macro_rules! functions {
 
 mod abi;
 mod context;
+mod copy;
 mod device;
 mod entry;
 mod function;
@@ -107,6 +108,7 @@ pub const fn lookup(name: &str) -> Option<*const c_void> {
 
 const FAMILIES: &[&[Function]] = &[
     context::FUNCTIONS,
+    copy::FUNCTIONS,
     device::FUNCTIONS,
     entry::FUNCTIONS,
     function::FUNCTIONS,
