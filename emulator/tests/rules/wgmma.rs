@@ -286,6 +286,11 @@ fn what_does_not_exist_is_refused_by_name() {
             "K = 8",
         ),
         (
+            // 16 times as many bits are 256 modulo 2^32.
+            "wgmma.mma_async.sync.aligned.m64n8k268435472.f32.f16.f16 {%r10, %r11, %r12, %r13}, %rd10, %rd11, %p0, 1, 1, 0, 0;",
+            "K = 268435472",
+        ),
+        (
             "wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {%r10, %r11}, %rd10, %rd11, %p0, 1, 1, 0, 0;",
             "needs 4",
         ),

@@ -24,6 +24,9 @@ const MAX_FRAME: u64 = 1 << 24;
 /// Compute Capability").
 const MAX_LOCAL: u64 = 512 << 10;
 
+/// Bytes of a kernel's parameters (CUDA C++ Programming Guide, parameters of `__global__` functions).
+const MAX_PARAMETERS: u64 = 32_764;
+
 /// Where a kernel's shared memory ends, relative to the CTA's first usable byte.
 pub(super) struct SharedLayout {
     pub static_bytes: u32,
@@ -79,6 +82,11 @@ impl<'a> Decoder<'a> {
                 size: size as u32,
                 align: variable.align,
             });
+        }
+        if end > MAX_PARAMETERS {
+            let message =
+                format!("the parameters have {end} bytes; a kernel has at most {MAX_PARAMETERS}");
+            self.error(function.line, message);
         }
         (params, end as u32)
     }
@@ -273,16 +281,10 @@ impl<'a> Decoder<'a> {
         let Some(bytes) = self.frame_bytes(variable, variable.line) else {
             return;
         };
-        let address = align_up(u64::from(self.local_bytes), u64::from(variable.align));
-        if address + bytes > MAX_LOCAL {
-            let message = format!(
-                "`{}` ends at byte {} of local memory; a thread has {MAX_LOCAL}",
-                variable.name,
-                address + bytes
-            );
-            return self.error(variable.line, message);
-        }
-        self.local_bytes = (address + bytes) as u32;
+        let address = match self.place_local(variable, bytes) {
+            Ok(address) => address,
+            Err(message) => return self.error(variable.line, message),
+        };
         let element = element_bytes(variable).unwrap_or(1);
         let symbol = Symbol::Variable(Variable {
             space,
@@ -290,6 +292,20 @@ impl<'a> Decoder<'a> {
             element,
         });
         self.scopes.declare(&variable.name, symbol);
+    }
+
+    /// The address of `bytes` bytes of local memory for `variable`.
+    fn place_local(&mut self, variable: &ast::Variable, bytes: u64) -> Decoded<u64> {
+        let address = align_up(u64::from(self.local_bytes), u64::from(variable.align));
+        let end = address + bytes;
+        if end > MAX_LOCAL {
+            return Err(format!(
+                "`{}` ends at byte {end} of local memory; a thread has {MAX_LOCAL}",
+                variable.name
+            ));
+        }
+        self.local_bytes = end as u32;
+        Ok(address)
     }
 
     /// `call (results), function, (arguments)`: the body is decoded in place. Parameters in
@@ -467,8 +483,7 @@ impl<'a> Decoder<'a> {
             ));
         }
         let element = element_bytes(formal)?;
-        let address = align_up(u64::from(self.local_bytes), u64::from(formal.align));
-        self.local_bytes = (address + element) as u32;
+        let address = self.place_local(formal, element)?;
         Ok(Symbol::Variable(Variable {
             space: VariableSpace::CallParam,
             address,

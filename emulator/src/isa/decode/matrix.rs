@@ -38,8 +38,9 @@ impl Decoder<'_> {
                     m.require(modifier)?;
                 }
                 let [dst, src] = exactly(operands)?;
-                let dst = self.words(dst)?[0];
-                let src = self.word_sources(src)?[0];
+                self.check_width(dst, 32)?;
+                let dst = self.dst(dst)?;
+                let src = self.word(src)?;
                 MatrixOp::Transpose { dst, src }
             }
             "mma" => MatrixOp::Mma(Box::new(self.warp_mma(m, operands)?)),
@@ -194,7 +195,7 @@ impl Decoder<'_> {
         let b_type = m.require_one_of(ELEMENTS)?;
         let accumulator = saturation(m, d_type);
         check_types(a_type, b_type, accumulator)?;
-        if k * a_type.bits() != MMA_K_BITS[1] {
+        if k != MMA_K_BITS[1] / a_type.bits() {
             return Err(format!("K = {k} does not go with these types"));
         }
         let is_integer = matches!(a_type, MatrixElement::Byte { .. });

@@ -657,6 +657,33 @@ fn local_memory_is_that_of_a_device() {
     assert!(kernel_of(".local .b8 most[524272];").is_ok());
     let messages = messages(".local .b8 more[524273];");
     assert!(messages[0].contains("a thread has 524288"), "{messages:?}");
+    // An argument that is no `.param` variable gets a place of its own.
+    let function = ".func f(.param .align 1048576 .b32 v) { ret; }";
+    let text = format!("{function} .visible .entry k() {{ call f, (1); call f, (1); }}");
+    let Err(LoadError::Unsupported(errors)) = load_text(&text) else {
+        panic!("a thread of more than a megabyte")
+    };
+    assert!(errors[0].message.contains("a thread has 524288"));
+}
+
+#[test]
+fn parameters_end() {
+    let kernel = |bytes| {
+        load_text(&format!(
+            ".visible .entry k(.param .b8 m[{bytes}]) {{ ret; }}"
+        ))
+    };
+    assert!(kernel(32764).is_ok());
+    let Err(LoadError::Unsupported(errors)) = kernel(32765) else {
+        panic!("more parameters than a kernel has")
+    };
+    assert!(errors[0].message.contains("at most 32764"));
+}
+
+#[test]
+fn one_register_takes_no_vector() {
+    let messages = messages("movmatrix.sync.aligned.m8n8.trans.b16 {a, b}, c;");
+    assert!(messages[0].contains("needs a destination register"));
 }
 
 /// Each function calls the next one twice: 2^40 calls, none of which needs an instruction.
