@@ -131,13 +131,7 @@ extern "C" fn cuDeviceGetAttribute(value: Out<c_int>, attribute: c_int, device: 
 
 /// Shared memory that a CTA gets without opting in, in bytes.
 pub(super) const SHARED_BYTES_PER_BLOCK: u32 = 48 * 1024;
-/// Threads, CTAs, registers and shared memory of a multiprocessor of compute capability 10.0
-/// (CUDA C++ Programming Guide, technical specifications per compute capability).
-pub(super) const THREADS_PER_MULTIPROCESSOR: u32 = 2048;
-pub(super) const BLOCKS_PER_MULTIPROCESSOR: u32 = 32;
-pub(super) const SHARED_BYTES_PER_MULTIPROCESSOR: u32 = 228 * 1024;
 pub(super) const THREADS_PER_BLOCK: u32 = 1024;
-const REGISTERS_PER_MULTIPROCESSOR: c_int = 65536;
 
 /// `CUdevice_attribute`. What has no meaning on an emulator (clocks, bus, textures) is 0; `None`
 /// for ids that no documented attribute has.
@@ -154,7 +148,7 @@ fn device_attribute(properties: &DeviceProperties, id: c_int) -> Option<c_int> {
         9 => 64 * 1024,
         10 => crate::isa::ir::LANES as c_int,
         11 => c_int::MAX,
-        12 | 82 => REGISTERS_PER_MULTIPROCESSOR,
+        12 | 82 => properties.multiprocessor.registers as c_int,
         // Texture, surface and pitch alignments: what memory allocators round to.
         14 | 30 => 512,
         51 => 32,
@@ -162,17 +156,17 @@ fn device_attribute(properties: &DeviceProperties, id: c_int) -> Option<c_int> {
         // Maps host memory, runs kernels concurrently, one address space, managed memory.
         19 | 31 | 41 | 83 | 89 | 90 => 1,
         38 => 126 * 1024 * 1024,
-        39 => THREADS_PER_MULTIPROCESSOR as c_int,
+        39 => properties.multiprocessor.threads as c_int,
         40 => 1,
         75 => properties.compute_capability.0 as c_int,
         76 => properties.compute_capability.1 as c_int,
         78..=80 => 1,
-        81 => SHARED_BYTES_PER_MULTIPROCESSOR as c_int,
+        81 => properties.multiprocessor.shared_bytes as c_int,
         97 => properties.shared_bytes_per_block_optin as c_int,
-        106 => BLOCKS_PER_MULTIPROCESSOR as c_int,
+        106 => properties.multiprocessor.ctas as c_int,
         111 => properties.reserved_shared_bytes as c_int,
-        // cuMemAllocAsync, cluster launch, tensor maps.
-        115 | 120 | 127 => 1,
+        // Cooperative launches, cuMemAllocAsync, cluster launch, tensor maps.
+        95 | 115 | 120 | 127 => 1,
         _ if (1..=LAST).contains(&id) => 0,
         _ => return None,
     })

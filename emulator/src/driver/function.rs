@@ -3,10 +3,7 @@
 use std::ffi::c_int;
 
 use super::abi::{Handle, Out, answer, put};
-use super::device::{
-    BLOCKS_PER_MULTIPROCESSOR, SHARED_BYTES_PER_BLOCK, SHARED_BYTES_PER_MULTIPROCESSOR,
-    THREADS_PER_BLOCK, THREADS_PER_MULTIPROCESSOR,
-};
+use super::device::{SHARED_BYTES_PER_BLOCK, THREADS_PER_BLOCK};
 use super::state::{Driver, Function};
 use super::status::Status;
 use crate::isa::ir::LANES;
@@ -86,18 +83,10 @@ impl Function {
         threads: u32,
         dynamic: usize,
     ) -> u32 {
-        let fixed = self.kernel.static_shared_bytes as usize;
-        let per_block = properties.reserved_shared_bytes as usize + fixed;
-        if threads == 0 || threads > self.threads_per_block() {
-            return 0;
+        match threads > self.threads_per_block() {
+            true => 0,
+            false => properties.ctas_per_multiprocessor(&self.kernel, threads, dynamic as u64),
         }
-        let Some(shared) = per_block.checked_add(dynamic) else {
-            return 0;
-        };
-        let by_threads = THREADS_PER_MULTIPROCESSOR / threads.next_multiple_of(LANES as u32);
-        let by_shared = SHARED_BYTES_PER_MULTIPROCESSOR as usize / shared.max(1);
-        let by_shared = u32::try_from(by_shared).unwrap_or(u32::MAX);
-        by_threads.min(by_shared).min(BLOCKS_PER_MULTIPROCESSOR)
     }
 }
 
@@ -208,7 +197,8 @@ extern "C" fn cuOccupancyAvailableDynamicSMemPerBlock(
         if blocks > function.blocks_per_multiprocessor(properties, threads, 0) {
             return Err(Status::INVALID_VALUE);
         }
-        let share = SHARED_BYTES_PER_MULTIPROCESSOR / blocks - properties.reserved_shared_bytes;
+        let share =
+            properties.multiprocessor.shared_bytes / blocks - properties.reserved_shared_bytes;
         let share = share.min(properties.shared_bytes_per_block_optin);
         put(
             bytes,

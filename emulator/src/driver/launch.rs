@@ -9,7 +9,8 @@ use super::status::Status;
 use super::{observe, options, queue, report};
 use crate::machine::{FailureClass, Launch, LaunchFailure, LaunchReport};
 
-pub(super) const FUNCTIONS: &[super::Function] = functions![cuLaunchKernel, cuLaunchKernelEx];
+pub(super) const FUNCTIONS: &[super::Function] =
+    functions![cuLaunchKernel, cuLaunchKernelEx, cuLaunchCooperativeKernel];
 
 /// `CUlaunchConfig`
 #[repr(C)]
@@ -30,10 +31,15 @@ struct LaunchAttribute {
     value: [u32; 16],
 }
 
+/// `CU_LAUNCH_ATTRIBUTE_COOPERATIVE`
+const COOPERATIVE: u32 = 2;
+
 /// What the attributes of a launch come to.
 #[derive(Default)]
 struct Attributes {
     cluster: Option<[u32; 3]>,
+    /// All its CTAs run together.
+    is_cooperative: bool,
     /// It may start before the launch before it has ended.
     is_dependent: bool,
 }
@@ -46,6 +52,7 @@ impl Attributes {
                 // Hints: ignore, access policy window, synchronisation policy, cluster scheduling, programmatic
                 // event, priority, memory synchronisation domains, preferred cluster shape, shared-memory carveout.
                 0 | 1 | 3 | 5 | 8 | 9 | 10 | 11 | 14 => {}
+                COOPERATIVE => parsed.is_cooperative = attribute.value[0] != 0,
                 // CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
                 6 => parsed.is_dependent = attribute.value[0] != 0,
                 // CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
@@ -178,6 +185,7 @@ unsafe fn launch(
         block: config.block,
         cluster,
         dynamic_shared_bytes: config.shared_bytes,
+        cooperative: attributes.is_cooperative,
         // SAFETY: the caller's promise.
         params: unsafe { parameters(&function, params, extra)? },
         options: options::of_thread().unwrap_or_else(|| driver.options.clone()),
@@ -224,6 +232,7 @@ fn status_of(failure: &LaunchFailure) -> Status {
         FailureClass::InvalidValue => Status::INVALID_VALUE,
         FailureClass::InvalidCluster => Status::INVALID_CLUSTER_SIZE,
         FailureClass::OutOfResources => Status::LAUNCH_OUT_OF_RESOURCES,
+        FailureClass::CooperativeLaunchTooLarge => Status::COOPERATIVE_LAUNCH_TOO_LARGE,
         FailureClass::IllegalAddress => Status::ILLEGAL_ADDRESS,
         FailureClass::MisalignedAddress => Status::MISALIGNED_ADDRESS,
         FailureClass::Timeout => Status::LAUNCH_TIMEOUT,
@@ -258,6 +267,37 @@ unsafe extern "C" fn cuLaunchKernel(
     };
     // SAFETY: the caller's promise; there are no attributes.
     answer(|| unsafe { launch(&config, function, params, extra) })
+}
+
+/// # Safety
+/// As [`parameters`].
+unsafe extern "C" fn cuLaunchCooperativeKernel(
+    function: Handle,
+    grid_x: u32,
+    grid_y: u32,
+    grid_z: u32,
+    block_x: u32,
+    block_y: u32,
+    block_z: u32,
+    shared_bytes: u32,
+    stream: Handle,
+    params: *const *const c_void,
+) -> Status {
+    let attribute = LaunchAttribute {
+        id: COOPERATIVE,
+        padding: 0,
+        value: [1; 16],
+    };
+    let config = LaunchConfig {
+        grid: [grid_x, grid_y, grid_z],
+        block: [block_x, block_y, block_z],
+        shared_bytes,
+        stream,
+        attributes: &attribute,
+        attribute_count: 1,
+    };
+    // SAFETY: the caller's promise; there is one attribute.
+    answer(|| unsafe { launch(&config, function, params, std::ptr::null()) })
 }
 
 /// # Safety

@@ -17,8 +17,8 @@
 //!   once for each line ([`take_warnings`]).
 //! - Device addresses are host addresses. Copies and fills are checked against the allocation table
 //!   (`CUDA_ERROR_INVALID_VALUE`); fresh memory holds a pattern, not zeros.
-//! - Textures, surfaces, arrays, graphs, memory pools, virtual memory, external memory, IPC,
-//!   cooperative launches and the linker answer `CUDA_ERROR_NOT_SUPPORTED`.
+//! - Textures, surfaces, arrays, graphs, memory pools, virtual memory, external memory, IPC and the
+//!   linker answer `CUDA_ERROR_NOT_SUPPORTED`.
 //!
 //! A bad handle gets `CUDA_ERROR_INVALID_HANDLE` or `CUDA_ERROR_INVALID_CONTEXT`, a null pointer
 //! `CUDA_ERROR_INVALID_VALUE`; all functions may be called from any thread.

@@ -20,6 +20,8 @@ pub struct LaunchShape {
     pub cluster: Option<[u32; 3]>,
     /// Dynamic shared memory of a CTA.
     pub dynamic_shared_bytes: u32,
+    /// Whether nothing starts unless all CTAs are resident together, so that they may wait for each other.
+    pub cooperative: bool,
 }
 
 impl LaunchShape {
@@ -35,6 +37,7 @@ impl LaunchShape {
             block,
             cluster: None,
             dynamic_shared_bytes: 0,
+            cooperative: false,
         }
     }
 
@@ -42,6 +45,14 @@ impl LaunchShape {
     pub fn cluster(self, cluster: [u32; 3]) -> Self {
         Self {
             cluster: Some(cluster),
+            ..self
+        }
+    }
+
+    /// Refused unless all CTAs are resident together.
+    pub fn cooperative(self) -> Self {
+        Self {
+            cooperative: true,
             ..self
         }
     }
@@ -119,6 +130,7 @@ impl Emulator {
             block: shape.block,
             cluster: shape.cluster.or(required).unwrap_or([1; 3]),
             dynamic_shared_bytes: shape.dynamic_shared_bytes,
+            cooperative: shape.cooperative,
             params: parameter_buffer(kernel, arguments)?,
             options,
             kernel: Arc::clone(kernel),

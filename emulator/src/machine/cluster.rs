@@ -46,6 +46,10 @@ pub struct Context<'l> {
     pub stop: AtomicBool,
     /// Clusters that have not started.
     pub pending: PendingClusters,
+    /// Clusters that the device keeps resident.
+    pub resident: u64,
+    /// Host threads that run them.
+    pub threads: usize,
     pub spinning: Spinning,
     /// Of the launch, among those observed.
     pub number: u64,
@@ -93,6 +97,8 @@ impl Cta {
 #[derive(Debug)]
 pub struct Cluster<'l> {
     pub context: &'l Context<'l>,
+    /// Its number in the grid.
+    pub index: u64,
     pub ctas: Vec<Cta>,
     pub engine: Engine,
     /// Checks the order of accesses, unless the launch is a fast one.
@@ -139,6 +145,7 @@ impl<'l> Cluster<'l> {
         let [x, y, z] = context.launch.cluster;
         Self {
             context,
+            index: 0,
             ctas: (0..x * y * z).map(|_| Cta::default()).collect(),
             engine: Engine::new(),
             order: Order::new(context.kernel, context.launch.options.mode),
@@ -157,6 +164,7 @@ impl<'l> Cluster<'l> {
 
     /// Makes it the cluster with this index in the grid, about to start.
     pub fn reset(&mut self, index: u64) {
+        self.index = index;
         let Launch {
             block,
             cluster,
@@ -199,6 +207,7 @@ impl<'l> Cluster<'l> {
             turns,
             asynchrony,
             spurious,
+            starts: _,
         } = options.schedule;
         self.changed_maps.clear();
         self.engine.reset(options.mode, asynchrony, index);

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::cluster::{Cluster, Context};
+use super::cluster::Context;
 use super::cluster_fault::ClusterMisfit;
 use super::global::GlobalView;
 use super::launch_control::PendingClusters;
 use super::livelock::Spinning;
 use super::report::{FailureKind, Step, failure};
+use super::residents::Residents;
 use super::{Device, Launch, LaunchFailure, LaunchReport, registers};
 
 /// CUDA C++ Programming Guide, "Technical Specifications per Compute Capability".
@@ -30,32 +31,25 @@ impl Device {
 
     fn run(&self, launch: &Launch) -> Result<LaunchReport, LaunchFailure> {
         let start = Instant::now();
-        let kernel = &launch.kernel;
-        let threads = thread_count(launch.options.threads, launch.clusters());
-        let context = self.context(launch, threads)?;
+        let context = self.context(launch, launch.options.threads)?;
+        let &Context {
+            threads, resident, ..
+        } = &context;
         let outcome = Mutex::new((LaunchReport::default(), None));
         let view = self.memory.view();
-        let worker = |view: GlobalView| {
-            let mut cluster = Cluster::new(&context, view);
-            let mut failed = None;
-            while !context.stop.load(Ordering::Relaxed) {
-                let Some(index) = context.pending.take() else {
-                    break;
-                };
-                cluster.reset(index);
-                let ended = cluster.run();
-                if let Some(recorder) = &mut cluster.recorder {
-                    recorder.end(kernel);
-                }
-                if let Err(error) = ended {
-                    context.stop.store(true, Ordering::Relaxed);
-                    failed = Some((index, error));
-                }
+        let worker = |thread: u64, view: GlobalView| {
+            // All threads together keep as many clusters as the device does.
+            let share = |thread| resident * thread / threads as u64;
+            let capacity = (share(thread + 1) - share(thread)) as usize;
+            let mut residents = Residents::new(&context, view, capacity);
+            let ended = residents.run();
+            if ended.is_err() {
+                context.stop.store(true, Ordering::Relaxed);
             }
             context.spinning.end();
             let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
-            outcome.0.add(&cluster.report);
-            if let Some((index, error)) = failed
+            outcome.0.add(&residents.report());
+            if let Err((index, error)) = ended
                 && error.kind != FailureKind::Stopped
                 && outcome.1.as_ref().is_none_or(|(first, _)| index < *first)
             {
@@ -63,13 +57,13 @@ impl Device {
             }
         };
         if threads == 1 {
-            worker(view);
+            worker(0, view);
         } else {
             std::thread::scope(|scope| {
                 let worker = &worker;
-                for _ in 0..threads {
+                for thread in 0..threads as u64 {
                     let view = view.clone();
-                    scope.spawn(move || worker(view));
+                    scope.spawn(move || worker(thread, view));
                 }
             });
         }
@@ -81,7 +75,7 @@ impl Device {
         }
     }
 
-    /// Checks a launch, and gathers what its CTAs share on so many host threads.
+    /// Checks a launch, and gathers what its CTAs share on that many host threads at most; 0 is one per core.
     pub(super) fn context<'l>(
         &'l self,
         launch: &'l Launch,
@@ -91,6 +85,8 @@ impl Device {
         let shared_bytes = self
             .check(launch)
             .map_err(|kind| failure(kernel, None, kind))?;
+        let resident = self.resident_clusters(launch);
+        let threads = thread_count(threads, resident);
         Ok(Context {
             launch,
             kernel,
@@ -98,7 +94,9 @@ impl Device {
             shared_bytes,
             registers: registers::at_launch(kernel),
             stop: AtomicBool::new(false),
-            pending: PendingClusters::new(launch.clusters()),
+            pending: PendingClusters::new(launch.clusters(), launch.options.schedule.starts),
+            resident,
+            threads,
             spinning: Spinning::new(threads),
             number: launch
                 .options
@@ -106,6 +104,12 @@ impl Device {
                 .as_ref()
                 .map_or(0, |o| o.number_launch()),
         })
+    }
+
+    /// Clusters of the launch that are resident at a time: at least one, at most all.
+    fn resident_clusters(&self, launch: &Launch) -> u64 {
+        let resident = self.properties.resident_ctas(launch) / launch.ctas_per_cluster();
+        resident.min(launch.clusters()).max(1)
     }
 
     /// Checks everything that a driver checks before it starts a grid, without starting it.
@@ -168,7 +172,15 @@ impl Device {
                 required: kernel.param_bytes,
             });
         }
-        self.shared_bytes(launch)
+        let shared_bytes = self.shared_bytes(launch)?;
+        let (ctas, resident) = (
+            launch.clusters() * launch.ctas_per_cluster(),
+            self.properties.resident_ctas(launch),
+        );
+        match launch.cooperative && ctas > resident {
+            true => Err(FailureKind::NotCoResident { ctas, resident }),
+            false => Ok(shared_bytes),
+        }
     }
 
     fn shared_bytes(&self, launch: &Launch) -> Step<u32> {

@@ -3,42 +3,52 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::random::Permutation;
+
 /// Bytes of the response to `clusterlaunchcontrol.try_cancel`.
 pub const RESPONSE_BYTES: u32 = 16;
 
 /// Set in the high half of a response: a cluster was cancelled.
 const CANCELED: u64 = 1 << 63;
 
-/// Hands out the clusters of a grid, in order: to run, or to those who cancel them.
+/// Hands out the clusters of a grid: to run, or to those who cancel them.
 #[derive(Debug)]
 pub struct PendingClusters {
     next: AtomicU64,
     count: u64,
+    order: Option<Permutation>,
 }
 
 impl PendingClusters {
-    pub fn new(count: u64) -> Self {
+    /// Of so many clusters: in ascending order, or in one that the seed decides. A device promises none.
+    pub fn new(count: u64, seed: Option<u64>) -> Self {
         Self {
             next: AtomicU64::new(0),
             count,
+            order: seed.map(|seed| Permutation::new(seed, count)),
         }
     }
 
-    /// Clusters of the grid, started or not.
-    pub fn count(&self) -> u64 {
-        self.count
+    /// Clusters that nobody has got yet.
+    pub fn remaining(&self) -> u64 {
+        self.count - self.next.load(Ordering::Relaxed)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.next.load(Ordering::Relaxed) >= self.count
+        self.remaining() == 0
     }
 
     /// The index of a cluster that nobody else gets.
     pub fn take(&self) -> Option<u64> {
         let next = |next: u64| (next < self.count).then_some(next + 1);
-        self.next
+        let position = self
+            .next
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
-            .ok()
+            .ok()?;
+        Some(match &self.order {
+            None => position,
+            Some(order) => order.at(position),
+        })
     }
 }
 

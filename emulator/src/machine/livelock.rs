@@ -1,31 +1,40 @@
-//! Livelocks: every group that can run polls, nothing is in flight, and nobody is left who could change what they poll.
+//! Clusters that do nothing but poll: every group that can run looks again and again at what others may change.
 //!
 //! A cluster is watched from time to time. While it is, every instruction that others could notice ends the watch; where
-//! all lanes that can run have polled for a while without one, they will go on for ever. Only a time-out of their own
-//! could end it, and that long a wait is taken for one.
+//! all lanes that can run have polled for a while without one, the cluster pauses: others have to run. Where none of
+//! them does anything but poll either, they will go on for ever. Only a time-out of their own could end it, and that
+//! long a wait is taken for one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::atomics;
 use super::cluster::{At, Cluster};
+use super::dependency::Pause;
 use super::report::StallReason;
 use super::warp::{State, Wait, Warp, lanes};
-use crate::isa::ir::{AtomicOp, Inst, LANES, MbarrierOp, MbarrierPhase, Op, Src};
+use crate::isa::ir::{Inst, LANES, MbarrierOp, MbarrierPhase, Op, Src};
 
-/// Instructions of a cluster between two watches.
-const WATCH_EVERY: u64 = 1 << 19;
+/// Instructions of a cluster between two watches: the fewest, and the most, which those reach that don't poll.
+const WATCH_EVERY: [u64; 2] = [1 << 11, 1 << 16];
 
-/// How often each lane polls during a watch.
-const POLLS: u32 = 4096;
+/// How often each lane polls until its cluster pauses; looking at the same again counts more than looking around, which
+/// may be work.
+const POLLS: u32 = 1 << 16;
+const POLLS_OF_A_LOOK: u32 = 1 << 8;
 
-/// Watches in a row that have to find nothing but polling.
-const WATCHES: u32 = 2;
+/// Instructions after which a cluster pauses, whatever it does: it may poll in a way that is not known for that.
+const TURN: u64 = 1 << 22;
 
-/// The host threads that run a launch's clusters, and those of them whose cluster does nothing but poll.
+/// Rounds of all clusters, and instructions, without anything but polling after which nothing else will come.
+const QUIET_ROUNDS: u32 = 32;
+const QUIET_STEPS: u64 = 1 << 19;
+
+/// The host threads that run a launch's clusters, and those of them whose clusters do nothing but poll.
 #[derive(Debug, Default)]
 pub struct Spinning {
     running: AtomicU64,
     spinning: AtomicU64,
-    /// Counts clusters that went on: what they wrote may end another's polling.
+    /// Counts threads that went on: what they wrote may end another's polling.
     changes: AtomicU64,
 }
 
@@ -44,109 +53,176 @@ impl Spinning {
     }
 }
 
+/// For how long the clusters of a host thread have done nothing but poll.
+#[derive(Debug, Default)]
+pub struct Quiet {
+    /// Clusters that polled in this round.
+    clusters: usize,
+    /// Since nobody else on any thread did anything but poll.
+    rounds: u32,
+    steps: u64,
+    /// [`Spinning::changes`] in the last round.
+    changes: u64,
+    /// Whether the thread is among the spinning ones.
+    spins: bool,
+}
+
+impl Quiet {
+    /// One of `resident` clusters, which take turns, did nothing but poll for so many steps. Tells whether nobody will
+    /// ever do anything else.
+    pub fn polled(&mut self, spinning: &Spinning, resident: usize, steps: u64) -> bool {
+        self.clusters += 1;
+        self.steps += steps;
+        if self.clusters < resident {
+            return false;
+        }
+        self.clusters = 0;
+        if !self.spins {
+            self.spins = true;
+            spinning.spinning.fetch_add(1, Ordering::SeqCst);
+        }
+        let changes = spinning.changes.load(Ordering::SeqCst);
+        let all_spin =
+            spinning.spinning.load(Ordering::SeqCst) == spinning.running.load(Ordering::SeqCst);
+        match all_spin && changes == self.changes {
+            true => self.rounds += 1,
+            false => (self.rounds, self.steps) = (0, 0),
+        }
+        self.changes = changes;
+        self.rounds >= QUIET_ROUNDS && self.steps >= QUIET_STEPS
+    }
+
+    /// Something else happened.
+    pub fn end(&mut self, spinning: &Spinning) {
+        if self.spins {
+            spinning.changes.fetch_add(1, Ordering::SeqCst);
+            spinning.spinning.fetch_sub(1, Ordering::SeqCst);
+        }
+        *self = Self::default();
+    }
+}
+
 /// What is known of a cluster's polling.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// The step at which the next watch begins, while there is none.
+    is_active: bool,
+    /// The step at which the next watch begins, while there is none, and how long after the last one.
     next: u64,
-    active: Option<Box<Active>>,
-    /// Whether the cluster is among the spinning ones.
-    spins: bool,
-    /// Whether it did anything but poll since it was suspended last.
-    changed: bool,
-}
-
-#[derive(Debug)]
-struct Active {
+    interval: u64,
+    /// The step at which the cluster pauses in any case.
+    turn_end: u64,
     /// Of each lane of each warp, CTA after CTA.
     polls: Vec<[u32; LANES]>,
     /// What each warp polled last.
     polled: Vec<Option<StallReason>>,
-    /// Watches that found nothing but polling.
-    found: u32,
-    /// [`Spinning::changes`] at its start.
-    changes: u64,
+    /// Whether the cluster did anything but poll since it was suspended last.
+    changed: bool,
+    /// Instructions at which lanes do not wait for the others of their warp any more.
+    unmerged: Vec<u32>,
 }
 
 impl Watch {
     pub fn reset(&mut self) {
-        *self = Self {
-            next: WATCH_EVERY,
-            changed: true,
-            ..Self::default()
-        };
+        self.is_active = false;
+        self.interval = WATCH_EVERY[0];
+        self.next = self.interval;
+        self.turn_end = TURN;
+        self.changed = true;
+        self.unmerged.clear();
     }
 
     pub fn is_active(&self) -> bool {
-        self.active.is_some()
+        self.is_active
+    }
+
+    /// Whether lanes that diverged are to meet again at this instruction.
+    pub fn merges_at(&self, pc: u32) -> bool {
+        !self.unmerged.contains(&pc)
+    }
+
+    fn begin(&mut self, warps: usize) {
+        self.is_active = true;
+        self.polls.clear();
+        self.polls.resize(warps, [0; LANES]);
+        self.polled.clear();
+        self.polled.resize(warps, None);
     }
 }
 
 impl Cluster<'_> {
-    /// Begins a watch if it is time for one, and tells whether the one under way has found a livelock.
-    pub fn livelocked(&mut self) -> bool {
-        let warps = self.ctas.first().map_or(0, |cta| cta.warps.len());
-        let spinning = &self.context.spinning;
-        let Some(active) = &mut self.watch.active else {
+    /// Begins a watch if it is time for one, and tells whether and why others have to run now.
+    pub fn look(&mut self) -> Option<Pause> {
+        if self.steps >= self.watch.turn_end {
+            return Some(Pause::Turn);
+        }
+        if !self.watch.is_active {
             if self.steps >= self.watch.next {
-                let units = warps * self.ctas.len();
-                self.watch.active = Some(Box::new(Active {
-                    polls: vec![[0; LANES]; units],
-                    polled: vec![None; units],
-                    found: 0,
-                    changes: spinning.changes.load(Ordering::SeqCst),
-                }));
+                let warps = self.ctas.iter().map(|cta| cta.warps.len()).sum();
+                self.watch.begin(warps);
             }
-            return false;
-        };
-        let all = self.ctas.iter().flat_map(|cta| &cta.warps);
-        let all_poll = all
-            .zip(&active.polls)
-            .all(|(warp, polls)| lanes(ready_lanes(warp)).all(|lane| polls[lane] >= POLLS));
-        if !all_poll || self.engine.may_go_on() {
-            return false;
+            return None;
         }
-        if !self.watch.spins {
-            self.watch.spins = true;
-            spinning.spinning.fetch_add(1, Ordering::SeqCst);
+        if !self.does_nothing_but_poll() {
+            return None;
         }
-        let changes = spinning.changes.load(Ordering::SeqCst);
-        let others_spin =
-            spinning.spinning.load(Ordering::SeqCst) == spinning.running.load(Ordering::SeqCst);
-        match others_spin && changes == active.changes {
-            true => active.found += 1,
-            false => active.found = 0,
+        self.watch.polls.fill([0; LANES]);
+        self.watch.interval = WATCH_EVERY[0];
+        // Others did not help.
+        if !self.watch.changed && self.separate_lanes() {
+            return None;
         }
-        active.changes = changes;
-        active.polls.fill([0; LANES]);
-        active.found >= WATCHES
+        Some(match self.waits_for_grid() {
+            true => Pause::Dependency,
+            false => Pause::Polling,
+        })
+    }
+
+    fn does_nothing_but_poll(&self) -> bool {
+        let warps = self.ctas.iter().flat_map(|cta| &cta.warps);
+        let mut can_run = false;
+        for (warp, polls) in warps.zip(&self.watch.polls) {
+            let ready = ready_lanes(warp);
+            can_run |= ready != 0;
+            if lanes(ready).any(|lane| polls[lane] < POLLS) {
+                return false;
+            }
+        }
+        can_run && !self.engine.may_go_on()
     }
 
     /// Something happened that others may notice.
     pub fn changed(&mut self) {
-        self.watch.changed = true;
-        if self.watch.active.take().is_some() {
-            self.watch.next = self.steps + WATCH_EVERY;
-        }
-        if std::mem::take(&mut self.watch.spins) {
-            let spinning = &self.context.spinning;
-            spinning.changes.fetch_add(1, Ordering::SeqCst);
-            spinning.spinning.fetch_sub(1, Ordering::SeqCst);
+        let watch = &mut self.watch;
+        watch.changed = true;
+        if std::mem::take(&mut watch.is_active) {
+            watch.next = self.steps + watch.interval;
+            watch.interval = (2 * watch.interval).min(WATCH_EVERY[1]);
         }
     }
 
     /// The cluster lets others run for a while; tells whether it did anything but poll since it last did so.
     pub fn suspend(&mut self) -> bool {
-        if let Some(active) = &mut self.watch.active {
-            active.found = 0;
-        }
-        if std::mem::take(&mut self.watch.spins) {
-            self.context
-                .spinning
-                .spinning
-                .fetch_sub(1, Ordering::SeqCst);
-        }
+        self.watch.turn_end = self.steps + TURN;
         std::mem::take(&mut self.watch.changed)
+    }
+
+    /// Lets lanes go on that wait where their warp would reconverge, if others of the warp cannot come; tells whether
+    /// there were any. Meeting there is for speed only: lanes that diverged make progress of their own (CUDA C++
+    /// Programming Guide, "Independent Thread Scheduling"), and one that waits may hold the lock that others spin on.
+    pub fn separate_lanes(&mut self) -> bool {
+        let mut any = false;
+        for warp in self.ctas.iter_mut().flat_map(|cta| &mut cta.warps) {
+            for pc in warp.separate() {
+                any = true;
+                if self.watch.merges_at(pc) {
+                    self.watch.unmerged.push(pc);
+                }
+            }
+        }
+        if any {
+            self.changed();
+        }
+        any
     }
 
     /// Takes note of an instruction that was executed during a watch.
@@ -158,18 +234,19 @@ impl Cluster<'_> {
             Effect::Poll => self.polled(at, &inst.op, active),
         };
         let unit = at.cta * self.ctas[at.cta].warps.len() + at.warp;
-        if let Some(watch) = &mut self.watch.active {
-            for lane in lanes(active) {
-                watch.polls[unit][lane] += 1;
-            }
-            watch.polled[unit] = polled;
+        let watch = &mut self.watch;
+        let is_same = polled.is_some() && watch.polled[unit] == polled;
+        let weight = if is_same { POLLS / POLLS_OF_A_LOOK } else { 1 };
+        for lane in lanes(active) {
+            watch.polls[unit][lane] = watch.polls[unit][lane].saturating_add(weight);
         }
+        watch.polled[unit] = polled;
     }
 
     /// What a group that can run is doing, for a report.
     pub fn polling(&self, cta: usize, warp: usize) -> StallReason {
         let unit = cta * self.ctas[cta].warps.len() + warp;
-        let watch = self.watch.active.as_ref();
+        let watch = Some(&self.watch).filter(|watch| watch.is_active);
         watch
             .and_then(|watch| watch.polled.get(unit)?.clone())
             .unwrap_or(StallReason::Running)
@@ -251,17 +328,28 @@ fn effect(op: &Op, warp: &Warp, active: u32) -> Effect {
         | Op::CreatePolicy { .. }
         | Op::Nanosleep { .. } => Effect::None,
         Op::Load { .. } | Op::Mbarrier(MbarrierOp::Wait { .. }) => Effect::Poll,
-        // A lock that others hold: the comparison failed in every lane.
+        // A lock that others hold, or a load in disguise.
         Op::Atomic {
-            op: AtomicOp::CompareAndSwap,
+            op,
+            ty,
             dst: Some(found),
             a,
+            b,
             ..
-        } if *a != Src::Reg(*found) => {
-            let failed = |lane| warp.value(Src::Reg(*found), lane) != warp.value(*a, lane);
-            match lanes(active).all(failed) {
-                true => Effect::Poll,
-                false => Effect::Change,
+        } if [Some(*a), *b]
+            .iter()
+            .all(|source| *source != Some(Src::Reg(*found))) =>
+        {
+            let bytes = atomics::element_bytes(*ty).unwrap_or(8);
+            let changes = |lane| {
+                let [old, a] = [Src::Reg(*found), *a].map(|source| warp.value(source, lane));
+                let b = b.map_or(0, |b| warp.value(b, lane));
+                let new = atomics::combine_global(*op, *ty, old, a, b);
+                (new ^ old) << (64 - 8 * bytes) != 0
+            };
+            match lanes(active).any(changes) {
+                true => Effect::Change,
+                false => Effect::Poll,
             }
         }
         _ => Effect::Change,

@@ -26,6 +26,8 @@ mod random;
 pub mod registers;
 mod remote;
 pub mod report;
+mod residency;
+mod residents;
 pub mod schedule;
 mod scheduler;
 mod shared;
@@ -50,6 +52,7 @@ pub use dependency::{DependentRace, launches_dependents};
 pub use explore::{Exploration, FailingSchedule, explore};
 pub use load::ModuleError;
 pub use report::{FailureClass, FailureKind, LaunchFailure, LaunchReport};
+pub use residency::Multiprocessor;
 pub use schedule::{Asynchrony, Schedule, Turns, Victim};
 
 /// One emulated GPU: its properties and its global memory. Shared between threads; launches run to completion.
@@ -73,6 +76,7 @@ pub struct DeviceProperties {
     pub name: String,
     pub compute_capability: (u32, u32),
     pub multiprocessors: u32,
+    pub multiprocessor: Multiprocessor,
     /// Largest dynamic plus static shared memory of a CTA that opted in, in bytes.
     pub shared_bytes_per_block_optin: u32,
     /// Shared memory that the driver reserves at the start of every CTA's window, in bytes.
@@ -87,6 +91,7 @@ impl DeviceProperties {
             name: "NVIDIA B200 (emulated)".to_owned(),
             compute_capability: (10, 0),
             multiprocessors: 148,
+            multiprocessor: Multiprocessor::HOPPER_AND_BLACKWELL,
             shared_bytes_per_block_optin: 227 * 1024,
             reserved_shared_bytes: 1024,
             total_memory_bytes: 180 << 30,
@@ -122,6 +127,8 @@ pub struct Launch {
     pub block: [u32; 3],
     pub cluster: [u32; 3],
     pub dynamic_shared_bytes: u32,
+    /// All CTAs have to be resident together (`cuLaunchCooperativeKernel`), or nothing starts.
+    pub cooperative: bool,
     /// The parameter buffer, laid out as [`Kernel::params`] says.
     pub params: Vec<u8>,
     pub options: LaunchOptions,
@@ -131,7 +138,16 @@ impl Launch {
     /// Clusters of the grid.
     fn clusters(&self) -> u64 {
         let product = |extents: [u32; 3]| extents.iter().map(|&e| u64::from(e)).product::<u64>();
-        product(self.grid) / product(self.cluster).max(1)
+        product(self.grid) / self.ctas_per_cluster()
+    }
+
+    fn ctas_per_cluster(&self) -> u64 {
+        let product: u64 = self
+            .cluster
+            .iter()
+            .map(|&extent| u64::from(extent))
+            .product();
+        product.max(1)
     }
 
     /// The first CTA of a cluster, by the cluster's index in the grid.

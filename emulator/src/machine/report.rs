@@ -139,6 +139,8 @@ pub enum FailureClass {
     InvalidCluster,
     /// More threads or shared memory than the device has: `CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES`.
     OutOfResources,
+    /// More CTAs in a cooperative launch than are resident together: `CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE`.
+    CooperativeLaunchTooLarge,
     /// `CUDA_ERROR_ILLEGAL_ADDRESS`
     IllegalAddress,
     /// `CUDA_ERROR_MISALIGNED_ADDRESS`
@@ -164,6 +166,7 @@ impl LaunchFailure {
             | InvalidCluster { .. }
             | SharedMemoryLimit { .. }
             | RegisterLimit { .. }
+            | NotCoResident { .. }
             | ParameterBytes { .. } => true,
             // Of a form of launch, not of an instruction.
             Unsupported { .. } => self.site.is_none(),
@@ -190,6 +193,7 @@ impl LaunchFailure {
             SharedMemoryLimit { .. } | TooManyThreads { .. } | RegisterLimit { .. } => {
                 FailureClass::OutOfResources
             }
+            NotCoResident { .. } => FailureClass::CooperativeLaunchTooLarge,
             Global(GlobalFault::OutOfBounds { .. }) | OutOfBounds { .. } => {
                 FailureClass::IllegalAddress
             }
@@ -246,6 +250,10 @@ pub enum FailureKind {
         "{threads} threads of {registers} registers, with which the kernel starts, are more than a multiprocessor has"
     )]
     RegisterLimit { registers: u32, threads: u64 },
+    #[error(
+        "a cooperative launch of {ctas} CTAs; the device keeps {resident} of them resident together"
+    )]
+    NotCoResident { ctas: u64, resident: u64 },
     #[error("the parameter buffer has {found} bytes; the kernel takes {required}")]
     ParameterBytes { found: usize, required: u32 },
 

@@ -12,7 +12,7 @@ use super::random::SplitMix64;
 
 /// How the work of a launch is ordered, within what the hardware may do.
 ///
-/// Its text form is `TURNS[/async=ASYNC][/spurious=SEED]`:
+/// Its text form is `TURNS[/async=ASYNC][/spurious=SEED][/starts=SEED]`:
 ///
 /// | `TURNS` | |
 /// |---|---|
@@ -30,6 +30,8 @@ pub struct Schedule {
     /// Seed of `mbarrier.try_wait`s that return `false` at once, now and then, instead of waiting for an incomplete
     /// phase: the time after which they do is up to the system (PTX ISA §9.7.13.15.16).
     pub spurious: Option<u64>,
+    /// Seed of the order in which the clusters of a grid start; without one they start in ascending order.
+    pub starts: Option<u64>,
 }
 
 /// Who runs next. Units are groups of converged lanes of a warp of a CTA.
@@ -98,6 +100,7 @@ impl Schedule {
             turns,
             asynchrony,
             spurious: None,
+            starts: None,
         };
         let extremes = [
             Self::default(),
@@ -140,6 +143,7 @@ impl Schedule {
             turns,
             asynchrony,
             spurious: seed().is_multiple_of(2).then(&mut seed),
+            starts: seed().is_multiple_of(2).then(&mut seed),
         }
     }
 
@@ -180,10 +184,12 @@ impl From<Turns> for Schedule {
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/async={}", self.turns, self.asynchrony)?;
-        match self.spurious {
-            Some(seed) => write!(f, "/spurious={seed}"),
-            None => Ok(()),
+        for (part, seed) in [("spurious", self.spurious), ("starts", self.starts)] {
+            if let Some(seed) = seed {
+                write!(f, "/{part}={seed}")?;
+            }
         }
+        Ok(())
     }
 }
 
@@ -261,7 +267,8 @@ fn parse(text: &str) -> Result<Schedule, Wrong<'_>> {
         match part.split_once('=') {
             Some(("async", value)) => schedule.asynchrony = asynchrony(value)?,
             Some(("spurious", value)) => schedule.spurious = Some(number(value)?),
-            _ => return Err((part, "is neither async=... nor spurious=SEED")),
+            Some(("starts", value)) => schedule.starts = Some(number(value)?),
+            _ => return Err((part, "is none of async=..., spurious=SEED and starts=SEED")),
         }
     }
     Ok(schedule)
@@ -362,13 +369,13 @@ mod tests {
 
     #[test]
     fn parts_have_defaults() {
-        let pct: Schedule = "pct:seed=17,depth=3/async=late/spurious=17"
+        let pct: Schedule = "pct:seed=17,depth=3/async=late/spurious=17/starts=5"
             .parse()
             .unwrap();
         let (seed, depth, steps) = (17, 3, STEPS);
         assert_eq!(pct.turns, Turns::Pct { seed, depth, steps });
         assert_eq!(pct.asynchrony, Asynchrony::Late);
-        assert_eq!(pct.spurious, Some(17));
+        assert_eq!((pct.spurious, pct.starts), (Some(17), Some(5)));
         assert_eq!("round-robin".parse(), Ok(Schedule::default()));
     }
 
@@ -418,6 +425,7 @@ mod tests {
                 "async=random",
                 "async=chunked",
                 "spurious",
+                "starts",
             ] {
                 let is_both = |text: &&String| text.starts_with(name) && text.contains(part);
                 assert!(

@@ -21,23 +21,14 @@ const PATIENCE: u64 = 4096;
 /// and every access is checked against all that is in flight.
 const MOST_IN_FLIGHT: usize = 1024;
 
-/// Turns between looks at whether everybody polls.
+/// Turns between looks at whether others should run.
 const WATCH_TURNS: u32 = 64;
 
 /// Turns between looks at whether another cluster failed.
 const STOP_CHECK_TURNS: u32 = 256;
 
 impl Cluster<'_> {
-    /// Runs the cluster until all its threads have exited.
-    pub fn run(&mut self) -> Result<(), LaunchFailure> {
-        match self.advance()? {
-            Pause::Exited => Ok(()),
-            Pause::Polling => Err(self.stalled(Stall::Livelock)),
-            Pause::Dependency => Err(self.stalled(Stall::Deadlock)),
-        }
-    }
-
-    /// Runs the cluster until it cannot go on alone.
+    /// Runs the cluster until it cannot go on alone, or others should run for a while.
     pub fn advance(&mut self) -> Result<Pause, LaunchFailure> {
         let limit = self.context.launch.options.step_limit;
         let mut last_completion = self.steps;
@@ -53,11 +44,10 @@ impl Cluster<'_> {
             if self.steps >= limit {
                 return Err(self.stalled(Stall::StepLimit));
             }
-            if turns.is_multiple_of(WATCH_TURNS) && self.livelocked() {
-                return Ok(match self.waits_for_grid() {
-                    true => Pause::Dependency,
-                    false => Pause::Polling,
-                });
+            if turns.is_multiple_of(WATCH_TURNS)
+                && let Some(pause) = self.look()
+            {
+                return Ok(pause);
             }
             if turns.is_multiple_of(STOP_CHECK_TURNS) && self.context.stop.load(Ordering::Relaxed) {
                 return Err(failure(self.context.kernel, None, FailureKind::Stopped));
@@ -82,6 +72,9 @@ impl Cluster<'_> {
             if !self.complete_one()? {
                 if self.waits_for_grid() {
                     return Ok(Pause::Dependency);
+                }
+                if self.separate_lanes() {
+                    continue;
                 }
                 return Err(self.stalled(Stall::Deadlock));
             }
@@ -275,7 +268,7 @@ impl Cluster<'_> {
             inst.is_none_or(|inst| inst.guard.is_none() && matches!(inst.op, Op::Exit))
         };
         let meeting_point = kernel.reconvergence.get(pc as usize).copied().flatten();
-        let meeting_point = meeting_point.filter(|at| !is_exit(at));
+        let meeting_point = meeting_point.filter(|at| !is_exit(at) && self.watch.merges_at(*at));
         let merge = match meeting_point {
             Some(at) => Some(state.open_merge(mask, at, merge)),
             None => merge,

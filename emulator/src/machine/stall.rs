@@ -38,7 +38,7 @@ impl Cluster<'_> {
             in_flight: self.in_flight(|_| true),
         });
         let kind = match stall {
-            Stall::Deadlock => FailureKind::Deadlock(report),
+            Stall::Deadlock | Stall::NotResident { .. } => FailureKind::Deadlock(report),
             Stall::Livelock => FailureKind::Livelock(report),
             Stall::StepLimit => FailureKind::Hang(report),
         };

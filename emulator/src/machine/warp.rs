@@ -278,6 +278,36 @@ impl Warp {
         }
     }
 
+    /// Lets lanes go on that wait at a merge for lanes that wait at none, nor for them; returns the instructions of those
+    /// merges.
+    pub fn separate(&mut self) -> Vec<u32> {
+        let waits_for_warp = |group: &&Group| {
+            use Wait::{Aligned, BarrierWarp, Collective};
+            matches!(
+                group.state,
+                State::Blocked(Aligned { .. } | BarrierWarp { .. } | Collective { .. })
+            )
+        };
+        let (waiting, others): (Vec<_>, _) = self.groups.iter().partition(waits_for_warp);
+        let [waiting, others] =
+            [waiting, others].map(|groups| groups.iter().fold(0, |mask, group| mask | group.mask));
+        let mut separated = Vec::new();
+        for id in 0..self.merges.len() {
+            let Some(merge) = &mut self.merges[id] else {
+                continue;
+            };
+            let missing = merge.expected & !merge.arrived;
+            if merge.arrived != 0 && missing & others != 0 && missing & !(waiting | others) == 0 {
+                let arrived = std::mem::take(&mut merge.arrived);
+                merge.expected = missing;
+                let Merge { pc, parent, .. } = *merge;
+                separated.push(pc);
+                self.add_group(arrived, pc, parent);
+            }
+        }
+        separated
+    }
+
     /// Lanes that wait at merges, with the instruction and the lanes that they wait for.
     pub fn waiting_at_merges(&self) -> impl Iterator<Item = (u32, u32, u32)> {
         self.merges
@@ -345,6 +375,28 @@ mod tests {
         assert_eq!((met.mask, met.pc, met.merge), (0x0f, 5, Some(outer)));
         let all = warp.settle(met.mask, 9, met.merge).unwrap();
         assert_eq!(all.mask, 0xff);
+    }
+
+    #[test]
+    fn lanes_that_wait_for_running_ones_may_be_separated() {
+        let mut warp = warp();
+        let outer = warp.open_merge(0xff, 9, None);
+        let inner = warp.open_merge(0x0f, 5, Some(outer));
+        assert!(warp.settle(0x03, 5, Some(inner)).is_none());
+        // The outer merge waits for the lanes of the inner one, which is to go first.
+        warp.add_group(0x0c, 4, Some(inner));
+        assert!(warp.settle(0xf0, 9, Some(outer)).is_none());
+        assert_eq!(warp.separate(), [5]);
+        let groups = warp
+            .groups
+            .iter()
+            .map(|group| (group.mask, group.pc, group.merge));
+        let expected = [(0x0c, 4, Some(inner)), (0x03, 5, Some(outer))];
+        assert_eq!(groups.collect::<Vec<_>>(), expected);
+        let last = warp.settle(0x0c, 5, Some(inner)).unwrap();
+        assert_eq!((last.mask, last.merge), (0x0c, Some(outer)));
+        assert!(warp.settle(0x03, 9, Some(outer)).is_none());
+        assert_eq!(warp.settle(0x0c, 9, Some(outer)).unwrap().mask, 0xff);
     }
 
     #[test]

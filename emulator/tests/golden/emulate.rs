@@ -33,6 +33,7 @@ pub fn run(case: &Case) -> Result<Vec<u32>, String> {
         block: [case.threads, 1, 1],
         cluster: [1; 3],
         dynamic_shared_bytes: 0,
+        cooperative: false,
         params: [out.to_le_bytes(), input.to_le_bytes()].concat(),
         options: LaunchOptions::default(),
     };

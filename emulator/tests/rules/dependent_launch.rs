@@ -41,6 +41,7 @@ impl Chain {
             block: [THREADS, 1, 1],
             cluster: [1; 3],
             dynamic_shared_bytes: 0,
+            cooperative: false,
             params: buffers.map(u64::to_le_bytes).concat(),
             options: LaunchOptions::default(),
         };

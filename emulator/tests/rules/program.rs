@@ -79,6 +79,7 @@ impl Program {
             block: [32, 1, 1],
             cluster: [1; 3],
             dynamic_shared_bytes: SMEM_BYTES,
+            cooperative: false,
             params: [out.to_le_bytes(), at.to_le_bytes()].concat(),
             options: LaunchOptions {
                 schedule: Schedule::default(),

@@ -4,6 +4,7 @@ use super::accesses::{Access, Footprint};
 use super::{Dependency, DependentRace, Pause};
 use crate::machine::cluster::{Cluster, Context};
 use crate::machine::global::GlobalView;
+use crate::machine::livelock::Quiet;
 use crate::machine::report::{FailureKind, Site, SourceLine, Stall, failure};
 use crate::machine::{Device, Launch, LaunchFailure, LaunchReport};
 
@@ -129,36 +130,52 @@ impl<'l> Grid<'l> {
         for cluster in &mut self.resident {
             cluster.dependency.stops = false;
         }
-        self.drive()?;
-        match self.resident.first_mut() {
-            Some(cluster) => Err(cluster.stalled(Stall::Livelock)),
-            None => Ok(()),
+        let context = self.context;
+        let spinning = &context.spinning;
+        let mut quiet = Quiet::default();
+        loop {
+            let polled = self.round()?;
+            match (self.resident.first_mut(), polled) {
+                (None, _) if context.pending.is_empty() => return Ok(()),
+                (Some(cluster), Some(steps)) if quiet.polled(spinning, 1, steps) => {
+                    return Err(cluster.stalled(Stall::Livelock));
+                }
+                (_, Some(_)) => {}
+                (_, None) => quiet.end(spinning),
+            }
         }
     }
 
     /// Runs until every cluster has ended, has stopped, or polls for what none of the others will do.
     fn drive(&mut self) -> Result<(), LaunchFailure> {
-        loop {
-            let mut changed = false;
-            for cluster in std::mem::take(&mut self.resident) {
-                match self.advance(cluster, &mut changed)? {
-                    Some(cluster) => self.resident.push(cluster),
-                    None => changed = true,
-                }
-            }
-            while (self.resident.len() as u64) < self.capacity()
-                && let Some(index) = self.context.pending.take()
-            {
-                changed = true;
-                let cluster = self.start(index)?;
-                if let Some(cluster) = cluster {
+        while self.round()?.is_none() {}
+        Ok(())
+    }
+
+    /// Gives every cluster a turn. Where they did nothing but poll, returns for how many steps.
+    fn round(&mut self) -> Result<Option<u64>, LaunchFailure> {
+        let mut changed = false;
+        let mut steps = 0;
+        for cluster in std::mem::take(&mut self.resident) {
+            let before = cluster.steps;
+            match self.advance(cluster, &mut changed)? {
+                Some(cluster) => {
+                    steps += cluster.steps - before;
                     self.resident.push(cluster);
                 }
-            }
-            if !changed {
-                return Ok(());
+                None => changed = true,
             }
         }
+        while (self.resident.len() as u64) < self.capacity()
+            && let Some(index) = self.context.pending.take()
+        {
+            changed = true;
+            let cluster = self.start(index)?;
+            if let Some(cluster) = cluster {
+                self.resident.push(cluster);
+            }
+        }
+        Ok((!changed).then_some(steps))
     }
 
     /// Clusters that are suspended at a time.
@@ -176,7 +193,7 @@ impl<'l> Grid<'l> {
         }
         let mut cluster = Cluster::new(context, view);
         cluster.reset(index);
-        let is_among_last = index + self.capacity() >= context.pending.count();
+        let is_among_last = context.pending.remaining() < self.capacity();
         cluster.dependency = Dependency {
             is_early: self.depends,
             stops: self.stops && is_among_last,
@@ -210,14 +227,15 @@ impl<'l> Grid<'l> {
         if self.has_dependent {
             self.all.extend(accesses);
         }
-        if outcome? == Pause::Exited {
+        let pause = outcome?;
+        if pause == Pause::Exited {
             if let Some(recorder) = &mut cluster.recorder {
                 recorder.end(self.context.kernel);
             }
             self.report.add(&cluster.report);
             return Ok(None);
         }
-        *changed |= cluster.suspend();
+        *changed |= cluster.suspend() | (pause == Pause::Turn);
         Ok(Some(cluster))
     }
 

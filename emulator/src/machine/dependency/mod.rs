@@ -36,6 +36,8 @@ pub enum Pause {
     Dependency,
     /// It does nothing but poll.
     Polling,
+    /// It has run for long.
+    Turn,
 }
 
 impl Cluster<'_> {

@@ -22,6 +22,13 @@ pub enum Stall {
     Deadlock,
     /// All warps that can run poll what nobody is going to change.
     Livelock,
+    /// All CTAs that the device keeps resident wait, and what they wait for is not done by them.
+    NotResident {
+        /// CTAs that the device keeps resident.
+        resident: u64,
+        /// CTAs of the grid that could not start.
+        not_started: u64,
+    },
     /// Warps have run for longer than the launch allows.
     StepLimit,
 }
@@ -206,6 +213,14 @@ impl fmt::Display for StallReport {
                 f,
                 "livelock after {steps} warp instructions: all warps that can run poll what nobody \
                  is left to change"
+            ),
+            Stall::NotResident {
+                resident,
+                not_started,
+            } => write!(
+                f,
+                "deadlock: all of the {resident} CTAs that the device keeps resident wait, and {not_started} CTAs of \
+                 the grid have not started; the first waits after {steps} warp instructions"
             ),
             Stall::StepLimit => write!(
                 f,

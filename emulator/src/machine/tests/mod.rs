@@ -8,6 +8,7 @@ mod mbarriers;
 mod memory;
 mod named_barriers;
 mod observing;
+mod residency;
 mod schedules;
 mod tensor;
 
@@ -84,6 +85,7 @@ fn program_with(directives: &str, body: &str) -> Program {
             block: [32, 1, 1],
             cluster: [1; 3],
             dynamic_shared_bytes: 0,
+            cooperative: false,
             params: out.to_le_bytes().to_vec(),
             options: LaunchOptions {
                 schedule: Schedule::default(),

@@ -433,33 +433,3 @@ fn long_work_is_no_livelock() {
         run(&flags(&format!("AGAIN:{work}")), schedule);
     }
 }
-
-/// CTA 0 waits for what CTA 1 writes, which does not run beside it.
-#[test]
-fn waiting_for_a_cta_that_is_not_resident_is_a_livelock() {
-    let body = r"
-    mov.u32 %r10, %ctaid.x;
-    setp.ne.u32 %p1, %r10, 0;
-    @%p1 bra WRITE;
-LOOK:
-    ld.acquire.gpu.global.u32 %r11, [%rd0];
-    setp.eq.u32 %p2, %r11, 0;
-    @%p2 bra LOOK;
-    exit;
-WRITE:
-    st.release.gpu.global.u32 [%rd0], 1;
-";
-    let on = |threads| {
-        let mut program = program_under(body, "round-robin");
-        program.launch.grid = [2, 1, 1];
-        program.launch.options.threads = threads;
-        program
-    };
-    on(2).run();
-    let alone = on(1);
-    let address = alone.out;
-    assert_eq!(
-        livelock(alone),
-        vec![StallReason::PollingMemory { address }; 4]
-    );
-}

@@ -191,6 +191,7 @@ fn module(
                 .unwrap_or([128, 1, 1]),
             cluster,
             dynamic_shared_bytes,
+            cooperative: false,
             params,
             kernel,
             options: LaunchOptions::default(),
