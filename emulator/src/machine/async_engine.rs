@@ -160,6 +160,15 @@ impl Engine {
         (0..self.operations.len()).any(|index| self.may_complete(index))
     }
 
+    /// Whether the tensor core is to read the operands of the next operation when that is issued.
+    pub fn reads_at_issue(&mut self) -> bool {
+        match self.policy {
+            Asynchrony::Late => false,
+            Asynchrony::Early => true,
+            Asynchrony::Random { .. } | Asynchrony::Chunked { .. } => self.random.one_in(2),
+        }
+    }
+
     /// The operation to complete when nothing else can go on, or when something has to: the one that is likeliest to
     /// show a missing wait.
     pub fn take_forced(&mut self) -> Option<Operation> {

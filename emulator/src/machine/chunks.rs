@@ -54,6 +54,7 @@ impl Cluster<'_> {
                 work,
                 footprint: landing.unwrap_or_else(|| operation.footprint.clone()),
                 ticket: operation.ticket.clone(),
+                snapshot: None,
             });
         }
         Ok(None)

@@ -351,8 +351,10 @@ impl<'l> Cluster<'l> {
     pub fn issue(&mut self, at: At, lane: usize, work: Work, footprint: Footprint) -> Step<()> {
         let recorder = self.recorder.as_mut();
         let issued = recorder.map(|recorder| recorder.issued(at.cta, &work));
+        let issuer = at.issuer(lane);
         let operation = Operation {
-            issuer: at.issuer(lane),
+            issuer,
+            snapshot: self.read_at_issue(issuer, &work, &footprint),
             issued: issued.unwrap_or_default(),
             work,
             footprint,

@@ -36,15 +36,26 @@ impl Cluster<'_> {
         if let Some(order) = &mut self.order {
             order.complete(&operation);
         }
-        let Operation { issuer, work, .. } = operation;
+        let Operation {
+            issuer,
+            work,
+            mut snapshot,
+            ..
+        } = operation;
         self.global.set_accessor(|| Accessor {
             cta: self.ctas[issuer.cta as usize].id,
             warp: issuer.warp,
             lanes: 1 << issuer.lane,
             line: issuer.line,
         });
-        self.apply(issuer, work)
-            .map_err(|kind| LateFailure { issuer, kind })
+        if let Some(snapshot) = &mut snapshot {
+            snapshot.swap(&mut self.ctas, issuer);
+        }
+        let applied = self.apply(issuer, work);
+        if let Some(snapshot) = &mut snapshot {
+            snapshot.swap(&mut self.ctas, issuer);
+        }
+        applied.map_err(|kind| LateFailure { issuer, kind })
     }
 
     fn apply(&mut self, issuer: Issuer, work: Work) -> Step<()> {

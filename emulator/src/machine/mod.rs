@@ -32,6 +32,7 @@ pub mod schedule;
 mod scheduler;
 mod shared;
 mod small_copy;
+mod snapshot;
 mod stall;
 mod store;
 mod tensor_maps;

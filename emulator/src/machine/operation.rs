@@ -7,6 +7,7 @@ use super::footprint::{Footprint, Memory, SharedAddress};
 use super::order::Ticket;
 use super::remote::{AsyncStore, SharedCopy};
 use super::small_copy::SmallCopies;
+use super::snapshot::Snapshot;
 use super::store::{StoreRead, StoreWrite};
 use super::warpgroup;
 use crate::observe::Issued;
@@ -205,6 +206,8 @@ pub struct Operation {
     pub footprint: Footprint,
     /// What the checker of the order of accesses wants to know when it completes.
     pub ticket: Ticket,
+    /// Operands that were read at issue; others are read at completion.
+    pub snapshot: Option<Box<Snapshot>>,
 }
 
 impl Operation {

@@ -1,6 +1,6 @@
 //! How many CTAs of a launch a device keeps resident: started, not ended, and each sure of its turn.
 
-use super::{DeviceProperties, Launch};
+use super::{DeviceProperties, Launch, registers};
 use crate::isa::ir::{Kernel, LANES};
 
 /// What one multiprocessor has for its CTAs (CUDA C++ Programming Guide, "Technical Specifications per Compute
@@ -33,7 +33,8 @@ const SHARED_UNIT: u64 = 128;
 
 impl DeviceProperties {
     /// CTAs of `threads` threads and `dynamic_shared_bytes` that one multiprocessor keeps resident; 0 where not even one
-    /// fits. Registers count where the kernel has a `.maxnreg`: only the device's compiler knows how many others take.
+    /// fits. Registers count where the PTX tells how many there are (`.maxnreg`, or `setmaxnreg`): of other kernels only
+    /// the device's compiler knows.
     pub fn ctas_per_multiprocessor(
         &self,
         kernel: &Kernel,
@@ -52,7 +53,8 @@ impl DeviceProperties {
         .max(1);
         let shared = shared.checked_next_multiple_of(SHARED_UNIT);
         let by_shared = shared.map_or(0, |shared| u64::from(has.shared_bytes) / shared);
-        let by_registers = match kernel.directives.maxnreg {
+        let registers = registers::at_launch(kernel).or(kernel.directives.maxnreg);
+        let by_registers = match registers {
             None | Some(0) => u32::MAX,
             Some(registers) => {
                 let per_warp = registers

@@ -61,15 +61,18 @@ pub enum Victim {
     Cta(u32),
 }
 
-/// When asynchronous operations (TMA, tensor core) take effect; never at issue. They read their operands then, too.
+/// When asynchronous operations (TMA, tensor core) take effect; never at issue. They read their operands then, too, but
+/// for the tensor core, whose operands may be read at issue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Asynchrony {
-    /// As late as anything can observe: only when every warp waits. Missing waits show up at once.
+    /// As late as anything can observe: only when every warp waits. Missing waits for results show up at once, and so do
+    /// operands that are overwritten too early.
     #[default]
     Late,
-    /// As soon as the issuing group's turn is over.
+    /// As soon as the issuing group's turn is over. The tensor core reads operands at issue: missing waits for them show
+    /// up.
     Early,
-    /// Random delays.
+    /// Random delays; operands of the tensor core are read early or late.
     Random { seed: u64 },
     /// Random delays, and the bytes of a copy land in shuffled chunks, each of which counts at the barrier by itself.
     Chunked { seed: u64 },

@@ -281,29 +281,37 @@ impl Warp {
     /// Lets lanes go on that wait at a merge for lanes that wait at none, nor for them; returns the instructions of those
     /// merges.
     pub fn separate(&mut self) -> Vec<u32> {
-        let waits_for_warp = |group: &&Group| {
+        let (mut waiting, mut others) = (0, 0);
+        for group in &self.groups {
             use Wait::{Aligned, BarrierWarp, Collective};
-            matches!(
-                group.state,
-                State::Blocked(Aligned { .. } | BarrierWarp { .. } | Collective { .. })
-            )
-        };
-        let (waiting, others): (Vec<_>, _) = self.groups.iter().partition(waits_for_warp);
-        let [waiting, others] =
-            [waiting, others].map(|groups| groups.iter().fold(0, |mask, group| mask | group.mask));
+            match group.state {
+                State::Blocked(Aligned { .. } | BarrierWarp { .. } | Collective { .. }) => {
+                    waiting |= group.mask;
+                }
+                _ => others |= group.mask,
+            }
+        }
         let mut separated = Vec::new();
         for id in 0..self.merges.len() {
-            let Some(merge) = &mut self.merges[id] else {
+            let Some(merge) = self.merges[id] else {
                 continue;
             };
             let missing = merge.expected & !merge.arrived;
-            if merge.arrived != 0 && missing & others != 0 && missing & !(waiting | others) == 0 {
-                let arrived = std::mem::take(&mut merge.arrived);
-                merge.expected = missing;
-                let Merge { pc, parent, .. } = *merge;
-                separated.push(pc);
-                self.add_group(arrived, pc, parent);
+            let is_innermost = missing & !(waiting | others) == 0;
+            if merge.arrived == 0 || missing & others == 0 || !is_innermost {
+                continue;
             }
+            // Nobody is on the way to it any more.
+            self.merges[id] = None;
+            let groups = self.groups.iter_mut().map(|group| &mut group.merge);
+            let merges = self.merges.iter_mut().flatten();
+            for outer in groups.chain(merges.map(|merge| &mut merge.parent)) {
+                if *outer == Some(id as MergeId) {
+                    *outer = merge.parent;
+                }
+            }
+            separated.push(merge.pc);
+            self.add_group(merge.arrived, merge.pc, merge.parent);
         }
         separated
     }
@@ -391,10 +399,8 @@ mod tests {
             .groups
             .iter()
             .map(|group| (group.mask, group.pc, group.merge));
-        let expected = [(0x0c, 4, Some(inner)), (0x03, 5, Some(outer))];
+        let expected = [(0x0c, 4, Some(outer)), (0x03, 5, Some(outer))];
         assert_eq!(groups.collect::<Vec<_>>(), expected);
-        let last = warp.settle(0x0c, 5, Some(inner)).unwrap();
-        assert_eq!((last.mask, last.merge), (0x0c, Some(outer)));
         assert!(warp.settle(0x03, 9, Some(outer)).is_none());
         assert_eq!(warp.settle(0x0c, 9, Some(outer)).unwrap().mask, 0xff);
     }

@@ -63,6 +63,10 @@ driver_functions! {
         function: Pointer, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32, block_y: u32, block_z: u32,
         shared_bytes: u32, stream: Pointer, params: *mut Pointer, extra: *mut Pointer
     );
+    fn cuLaunchCooperativeKernel(
+        function: Pointer, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32, block_y: u32, block_z: u32,
+        shared_bytes: u32, stream: Pointer, params: *mut Pointer
+    );
     fn cuTensorMapEncodeTiled(
         map: *mut TensorMap, data_type: u32, rank: u32, address: Pointer, dims: *const u64, strides: *const u64,
         box_dims: *const u32, element_strides: *const u32, interleave: u32, swizzle: u32, promotion: u32, fill: u32

@@ -248,6 +248,43 @@ fn large_shared_memory_is_opted_into() {
     }
 }
 
+/// Every CTA waits for all others: as many as the occupancy says can.
+#[test]
+fn cooperative_launches_have_to_fit() {
+    let _context = Context::new();
+    let body = "
+    .reg .pred %q;
+    .reg .b32 %n, %m;
+    .reg .b64 %p;
+    ld.param.u64 %p, [out];
+    red.release.gpu.global.add.u32 [%p], 1;
+    mov.u32 %n, %nctaid.x;
+LOOK:
+    ld.acquire.gpu.global.u32 %m, [%p];
+    setp.lt.u32 %q, %m, %n;
+    @%q bra LOOK;";
+    let (_, f) = kernel(".param .u64 out", "", body);
+    assert_eq!(cuFuncSetAttribute(f, 8, 120 << 10), SUCCESS);
+    let (mut per_multiprocessor, mut multiprocessors) = (0, 0);
+    let bytes = 70 << 10;
+    let counted = cuOccupancyMaxActiveBlocksPerMultiprocessor(&mut per_multiprocessor, f, 1, bytes);
+    assert_eq!((counted, per_multiprocessor), (SUCCESS, 3));
+    assert_eq!(cuDeviceGetAttribute(&mut multiprocessors, 16, 0), SUCCESS);
+    let most = (per_multiprocessor * multiprocessors) as u32;
+    let mut out = allocate(4);
+    assert_eq!(cuMemsetD32_v2(out, 0, 1), SUCCESS);
+    let mut params: [Pointer; 1] = [ptr::from_mut(&mut out).cast()];
+    let mut run = |ctas| {
+        let (params, stream) = (params.as_mut_ptr(), ptr::null_mut());
+        cuLaunchCooperativeKernel(f, ctas, 1, 1, 1, 1, 1, bytes as u32, stream, params)
+    };
+    let too_large = Status::COOPERATIVE_LAUNCH_TOO_LARGE.0;
+    assert_eq!(run(most + 1), too_large);
+    assert_eq!(run(most), SUCCESS);
+    assert_eq!(cuCtxSynchronize(), SUCCESS);
+    assert_eq!(read(out, 1), [most]);
+}
+
 #[test]
 fn launch_attributes_are_checked() {
     const CLUSTER_DIMENSION: u32 = 4;
@@ -282,7 +319,11 @@ fn launch_attributes_are_checked() {
         let status = run(CLUSTER_DIMENSION, grid, cluster);
         assert_eq!(status, Status::INVALID_CLUSTER_SIZE.0, "{grid}, {cluster}");
     }
-    assert_eq!(run(COOPERATIVE, 4, 1), Status::NOT_SUPPORTED.0);
+    const UNKNOWN: u32 = 99;
+    assert_eq!(run(UNKNOWN, 4, 1), Status::NOT_SUPPORTED.0);
+    assert_eq!(run(COOPERATIVE, 4, 1), SUCCESS);
+    let too_large = Status::COOPERATIVE_LAUNCH_TOO_LARGE.0;
+    assert_eq!(run(COOPERATIVE, 148 * 32 + 1, 1), too_large);
     assert_eq!(run(CLUSTER_DIMENSION, 4, 2), SUCCESS);
     assert_eq!(
         cuFuncSetAttribute(f, NON_PORTABLE_CLUSTER_SIZE_ALLOWED, 1),

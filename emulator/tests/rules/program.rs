@@ -173,7 +173,7 @@ impl Program {
         self.input
     }
 
-    fn launch(&self, asynchrony: Asynchrony) -> Result<Vec<u32>, LaunchFailure> {
+    pub fn launch(&self, asynchrony: Asynchrony) -> Result<Vec<u32>, LaunchFailure> {
         self.reset();
         let mut launch = self.launch.clone();
         launch.options.schedule.asynchrony = asynchrony;

@@ -2,7 +2,7 @@
 //! checked against a GPU's results by `tests/golden`.
 
 use half::f16;
-use ptx_emulator::machine::FailureKind;
+use ptx_emulator::machine::{Asynchrony, FailureKind, Mode};
 
 use super::program::*;
 
@@ -319,4 +319,26 @@ fn what_does_not_exist_is_refused_by_name() {
         assert!(error.contains(message), "{error}");
     }
     assert!(load_error(FENCE).contains("needs `.target sm_90a`"));
+}
+
+/// Both what comes too early and what comes too late is seen, by one schedule or another.
+#[test]
+fn registers_of_a_may_be_read_at_issue_or_at_completion() {
+    let a = "{%r20, %r21, %r22, %r23}";
+    let set = |value: u32| {
+        let set = |register| format!("mov.b32 %r{register}, {value:#x};\n");
+        (20..24).map(set).collect::<String>()
+    };
+    let mma = mma("%p0").replace("%rd10", a).replace(", 0, 0;", ", 0;");
+    let run = |overwrite: &str, asynchrony| {
+        let ones = set(0x3C00_3C00);
+        let body = format!("{ones}{FENCE}{mma}{COMMIT}{overwrite}{WAIT}");
+        let out = program(&body).mode(Mode::Fast).launch(asynchrony);
+        out.unwrap()[..512].to_vec()
+    };
+    let right = run("", Asynchrony::Late);
+    assert_ne!(right, [0; 512]);
+    assert_eq!(run("", Asynchrony::Early), right);
+    assert_eq!(run(&set(0), Asynchrony::Early), right);
+    assert_eq!(run(&set(0), Asynchrony::Late), [0; 512]);
 }

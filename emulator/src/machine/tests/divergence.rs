@@ -238,3 +238,82 @@ fn lanes_must_not_step_over_an_aligned_barrier() {
         assert_eq!(kind, expected, "{instruction}");
     }
 }
+
+const SCHEDULES: [&str; 5] = [
+    "round-robin",
+    "greedy",
+    "random:seed=1",
+    "pct:seed=1",
+    "starve:warp=0",
+];
+
+fn run_under(body: &str, schedule: &str) -> Vec<u32> {
+    let mut program = program(body).block(64);
+    program.launch.options.schedule = schedule.parse().unwrap();
+    program.run()
+}
+
+/// The lane that has the lock gets on while the others of its warp spin: they do not wait for each other behind the loop.
+#[test]
+fn each_lane_may_take_a_lock() {
+    for acquire in [
+        "atom.acquire.gpu.global.cas.b32 %r11, [%rd0], 0, 1;",
+        "atom.acquire.gpu.global.exch.b32 %r11, [%rd0], 1;",
+    ] {
+        let body = format!(
+            r"
+SPIN:
+    {acquire}
+    setp.ne.u32 %p1, %r11, 0;
+    @%p1 bra SPIN;
+    ld.volatile.global.u32 %r12, [%rd0+4];
+    add.u32 %r12, %r12, 1;
+    st.volatile.global.u32 [%rd0+4], %r12;
+    atom.release.gpu.global.exch.b32 %r13, [%rd0], 0;
+"
+        );
+        for schedule in SCHEDULES {
+            assert_eq!(run_under(&body, schedule)[..2], [0, 64], "{schedule}");
+        }
+    }
+}
+
+/// Lane 0 waits, as `look` says, for what lane 1 does where both would meet again.
+fn waits_for_its_neighbour(look: &str, act: &str) -> String {
+    format!(
+        r"
+    st.shared.u32 [%r2+64], 0;
+    setp.eq.u32 %p1, %r0, 0;
+    @%p1 mbarrier.init.shared::cta.b64 [%r2], 1;
+    bar.sync 0;
+    @!%p1 bra AFTER;
+LOOK:
+    {look}
+    @!%p2 bra LOOK;
+AFTER:
+    setp.eq.u32 %p3, %r0, 1;
+    @%p3 {act}
+    bar.sync 0;
+    st.global.u32 [%rd1], %r0;
+"
+    )
+}
+
+#[test]
+fn a_lane_may_wait_for_another_of_its_warp() {
+    let polls = waits_for_its_neighbour(
+        "ld.acquire.cta.shared.u32 %r10, [%r2+64];\n setp.ne.u32 %p2, %r10, 0;",
+        "st.release.cta.shared.u32 [%r2+64], 1;",
+    );
+    let waits = waits_for_its_neighbour(
+        "mbarrier.try_wait.parity.shared::cta.b64 %p2, [%r2], 0;",
+        "mbarrier.arrive.shared::cta.b64 _, [%r2];",
+    );
+    let tests = waits.replace("try_wait", "test_wait");
+    for body in [polls, waits, tests] {
+        for schedule in SCHEDULES {
+            let out = run_under(&body, schedule);
+            assert!(out[..64].iter().copied().eq(0..64), "{schedule}");
+        }
+    }
+}

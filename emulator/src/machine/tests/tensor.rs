@@ -241,3 +241,46 @@ fn allocation_that_nobody_can_serve_is_a_deadlock() {
         "{report}"
     );
 }
+
+/// The first word of D where B's first rows are zeroed around the MMA: half of them counts.
+fn around_the_mma(body: &str, asynchrony: &str) -> f32 {
+    let mut program = tensor(body);
+    // These programs are wrong, and `check` says so whatever the schedule.
+    program.launch.options.mode = Mode::Fast;
+    program.launch.options.schedule = asynchrony.parse::<Asynchrony>().unwrap().into();
+    f32::from_bits(program.run()[0])
+}
+
+/// The seeds from 0 to 31 under which `result` comes out of random delays.
+fn seeds_with(body: &str, result: f32) -> usize {
+    let is_found = |seed: &u64| around_the_mma(body, &format!("random:{seed}")) == result;
+    (0..32).filter(is_found).count()
+}
+
+#[test]
+fn operands_may_be_read_late() {
+    let write = "mad.lo.u32 %r31, %r0, 4, %r6;\n st.shared.u32 [%r31], 0;\n bar.warp.sync -1;";
+    let body = format!("{SCALES}{MMA}\n{write}\n{COMMIT}\n{WAIT}{LOAD}\n{WAIT_LOAD}\n{SHOW}");
+    assert_eq!(around_the_mma(&body, "late"), 32.0);
+    assert_eq!(around_the_mma(&body, "early"), 64.0);
+    assert!((1..32).contains(&seeds_with(&body, 32.0)));
+}
+
+#[test]
+fn operands_may_be_read_early() {
+    let load = "@%p31 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r2+8], 128;\n\
+        @%p31 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r6], [%rd0+1024], 128, [%r2+8];";
+    let too_late = WAIT.replace("[%r2]", "[%r2+8]").replace("WAIT", "TOO_LATE");
+    let body =
+        format!("{SCALES}{load}\n{MMA}\n{COMMIT}\n{WAIT}{too_late}{LOAD}\n{WAIT_LOAD}\n{SHOW}");
+    assert_eq!(around_the_mma(&body, "late"), 32.0);
+    assert_eq!(around_the_mma(&body, "early"), 64.0);
+    assert!((1..32).contains(&seeds_with(&body, 64.0)));
+}
+
+/// What a copy in the pipe brings is read behind it, however early the rest is.
+#[test]
+fn operands_that_the_pipe_brings_are_read_in_order() {
+    let body = format!("{SCALES}{MMA}\n{COMMIT}\n{WAIT}{LOAD}\n{WAIT_LOAD}\n{SHOW}");
+    assert_eq!(around_the_mma(&body, "early"), 64.0);
+}
