@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::store::Reduction;
+use crate::tensor::ChunkSet;
 use crate::tensor::memory::COLUMNS;
 
 /// A byte of shared memory: CTA of the cluster and offset in its window.
@@ -21,7 +22,7 @@ pub enum Memory {
 }
 
 /// Bytes of shared or global memory, or a rectangle of tensor memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
     memory: Memory,
     cta: u32,
@@ -30,6 +31,8 @@ pub struct Region {
     end: u64,
     /// One bit per half (16 lanes) of a warp's partition of tensor memory.
     partitions: u8,
+    /// Those of the bytes that count, where there are gaps between them.
+    chunks: Option<ChunkSet>,
 }
 
 /// All 128 lanes of tensor memory.
@@ -43,6 +46,7 @@ impl Region {
             start: bytes.start.into(),
             end: bytes.end.into(),
             partitions: ALL_PARTITIONS,
+            chunks: None,
         }
     }
 
@@ -53,6 +57,7 @@ impl Region {
             start: bytes.start,
             end: bytes.end,
             partitions: ALL_PARTITIONS,
+            chunks: None,
         }
     }
 
@@ -63,6 +68,16 @@ impl Region {
             start: columns.start.into(),
             end: columns.end.into(),
             partitions,
+            chunks: None,
+        }
+    }
+
+    /// Bytes of shared memory, of which `chunks` count, and no others.
+    pub fn scattered(cta: u32, bytes: Range<u32>, chunks: ChunkSet) -> Self {
+        let is_dense = chunks.bytes() == bytes.end - bytes.start;
+        Self {
+            chunks: (!is_dense).then_some(chunks),
+            ..Self::shared(cta, bytes)
         }
     }
 
@@ -82,31 +97,40 @@ impl Region {
 
     /// Its cells in the memory's [`Shadow`](super::order): bytes of shared memory, or columns of each half of a
     /// partition.
-    pub fn cells(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let Self {
-            memory,
-            start,
-            end,
-            partitions,
-            ..
-        } = *self;
-        (0..8).filter_map(move |half: usize| match memory {
-            Memory::Shared => (half == 0).then_some(start as usize..end as usize),
+    pub fn cells(&self) -> impl Iterator<Item = Range<usize>> {
+        let scattered = self.chunks.iter().flat_map(ChunkSet::runs);
+        let whole = (0..8).filter_map(|half: usize| match self.memory {
+            Memory::Shared => {
+                let is_whole = half == 0 && self.chunks.is_none();
+                is_whole.then_some(self.start as usize..self.end as usize)
+            }
             Memory::Global => None,
-            Memory::Tensor => (partitions >> half & 1 != 0).then(|| {
+            Memory::Tensor => (self.partitions >> half & 1 != 0).then(|| {
                 let column = |column: u64| half * COLUMNS + COLUMNS.min(column as usize);
-                column(start)..column(end)
+                column(self.start)..column(self.end)
             }),
-        })
+        });
+        scattered
+            .map(|run| run.start as usize..run.end as usize)
+            .chain(whole)
     }
 
-    /// The bytes, or columns, that both have.
+    /// The first bytes, or columns, that both have.
     pub fn overlap(&self, other: &Region) -> Option<Range<u64>> {
         let apart = self.memory != other.memory
             || self.cta != other.cta
             || self.partitions & other.partitions == 0;
         let range = self.start.max(other.start)..self.end.min(other.end);
-        (!apart && !range.is_empty()).then_some(range)
+        if apart || range.is_empty() {
+            return None;
+        }
+        let bytes = || range.start as u32..range.end as u32;
+        let common = match (&self.chunks, &other.chunks) {
+            (None, None) => return Some(range),
+            (Some(chunks), None) | (None, Some(chunks)) => chunks.first_in(bytes()),
+            (Some(chunks), Some(others)) => chunks.first_common(others),
+        }?;
+        Some(common.start.into()..common.end.into())
     }
 }
 

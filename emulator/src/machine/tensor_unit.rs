@@ -17,7 +17,7 @@ use crate::tensor::{Mma, MmaError, MmaFootprint, MmaOperands, TensorCopy};
 const CHUNK_BYTES: u32 = 16;
 
 /// A `tcgen05.cp` by one thread of `cta`. Each CTA of the group copies, from the same offsets of its own shared memory to
-/// the same columns of its own tensor memory (CUTLASS `copy_traits_sm100.hpp`).
+/// the same columns of its own tensor memory (CUTLASS `copy_traits_sm100.hpp`). `exact`: gaps between what is read do not count as read.
 pub fn copy(
     ctas: &[Cta],
     cta: usize,
@@ -25,6 +25,7 @@ pub fn copy(
     shape: CopyShape,
     address: u32,
     descriptor: u64,
+    exact: bool,
 ) -> Step<(Work, Footprint)> {
     let copy = TensorCopy::new(shape, address, descriptor).map_err(FailureKind::tensor)?;
     let mut footprint = Footprint::default();
@@ -34,8 +35,9 @@ pub fn copy(
         cta.tensor
             .check_columns("tcgen05.cp", copy.columns())
             .map_err(FailureKind::tensor)?;
-        let source = operand(cta, index, copy.shared_footprint())?;
-        footprint.reads.push(source);
+        let bytes = copy.shared_footprint();
+        let chunks = exact.then(|| copy.chunk_addresses());
+        footprint.reads.push(operand(cta, index, bytes, chunks)?);
         let written = Region::tensor(index, copy.columns(), ALL_PARTITIONS);
         footprint.writes.push(written);
     }
@@ -43,12 +45,14 @@ pub fn copy(
 }
 
 /// A `tcgen05.mma` by one thread of a CTA, with `group` of the cluster's CTAs: its own, or its pair.
+/// `exact`: as for [`copy`].
 pub fn mma(
     ctas: &[Cta],
     group: Range<usize>,
     instruction: &Tcgen05Mma,
     warp: &Warp,
     lane: usize,
+    exact: bool,
 ) -> Step<(Work, Footprint)> {
     let value = |source| warp.value(source, lane);
     let operands = MmaOperands {
@@ -88,14 +92,16 @@ pub fn mma(
                 .map_err(FailureKind::tensor)?;
             Ok::<_, FailureKind>(Region::tensor(index, used.columns.clone(), used.lanes))
         };
-        for bytes in &shared {
-            footprint.reads.push(operand(cta, index, bytes.clone())?);
+        for shared in &shared {
+            let chunks = exact.then(|| shared.chunk_addresses());
+            let region = operand(cta, index, shared.footprint(), chunks)?;
+            footprint.reads.push(region);
         }
         for used in &reads {
             footprint.reads.push(tensor(used)?);
         }
         let d = tensor(&d)?;
-        footprint.reads.extend(reads_d.then_some(d));
+        footprint.reads.extend(reads_d.then(|| d.clone()));
         footprint.writes.push(d);
     }
     Ok((Work::Mma(Box::new(mma)), footprint))
@@ -110,9 +116,18 @@ fn disabled_lanes(words: &[Src], value: impl Fn(Src) -> u64) -> [u128; 2] {
     lanes
 }
 
-/// An operand in shared memory, which has to lie in the CTA's own part of it.
-fn operand(cta: &Cta, index: u32, bytes: Range<u32>) -> Step<Region> {
+/// An operand in shared memory, which has to lie in the CTA's own part of it. `chunks`: what of `bytes` is read, where
+/// it has to be known.
+pub fn operand(
+    cta: &Cta,
+    index: u32,
+    bytes: Range<u32>,
+    chunks: Option<impl Iterator<Item = u32>>,
+) -> Step<Region> {
     cta.shared
         .check(bytes.start, bytes.len() as u32, CHUNK_BYTES)?;
-    Ok(Region::shared(index, bytes))
+    Ok(match chunks {
+        None => Region::shared(index, bytes),
+        Some(chunks) => Region::scattered(index, bytes, chunks.collect()),
+    })
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use super::descriptor::{CHUNK_BYTES, DescriptorError, SmemDescriptor};
+use super::descriptor::{CHUNK_BYTES, DescriptorError, SmemDescriptor, enclosing};
 use super::memory::{TensorAddress, TensorMemory, TensorMemoryError};
 use crate::isa::ir::CopyShape;
 use crate::tma::Swizzle;
@@ -68,7 +68,12 @@ impl TensorCopy {
 
     /// The range of shared memory that holds everything the copy reads.
     pub fn shared_footprint(&self) -> Range<u32> {
-        self.source.footprint(self.rows, self.chunks)
+        enclosing(self.chunk_addresses())
+    }
+
+    /// Where the 16-byte chunks that it reads lie.
+    pub fn chunk_addresses(&self) -> impl Iterator<Item = u32> {
+        self.source.chunk_addresses(self.rows, self.chunks)
     }
 
     /// The columns that the copy writes, in all 128 lanes.

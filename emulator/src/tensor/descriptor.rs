@@ -190,11 +190,9 @@ impl SmemDescriptor {
         self.swizzle.apply(dense)
     }
 
-    /// The smallest range of shared memory that holds `rows` rows of `chunks` × 16 bytes.
-    pub fn footprint(&self, rows: u32, chunks: u32) -> Range<u32> {
-        let chunks =
-            (0..rows).flat_map(|row| (0..chunks).map(move |chunk| self.chunk_address(row, chunk)));
-        enclosing(chunks)
+    /// Where `rows` rows of `chunks` × 16 bytes of a K-major matrix lie.
+    pub fn chunk_addresses(&self, rows: u32, chunks: u32) -> impl Iterator<Item = u32> {
+        (0..rows).flat_map(move |row| (0..chunks).map(move |chunk| self.chunk_address(row, chunk)))
     }
 }
 
@@ -329,7 +327,7 @@ mod tests {
             }
             let bytes = groups * 8 * chunks * 16;
             prop_assert_eq!(
-                descriptor.footprint(groups * 8, chunks),
+                enclosing(descriptor.chunk_addresses(groups * 8, chunks)),
                 descriptor.start..descriptor.start + bytes
             );
         }

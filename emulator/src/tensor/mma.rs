@@ -125,8 +125,8 @@ pub struct TensorUse {
 /// What one MMA touches in each CTA of its group, at the same offsets and columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MmaFootprint {
-    /// Ranges of shared memory that hold A, unless it lies in tensor memory, and B.
-    pub shared: Vec<Range<u32>>,
+    /// A, unless it lies in tensor memory, and B.
+    pub shared: Vec<SharedOperand>,
     /// A in tensor memory, and the scale factors.
     pub reads: Vec<TensorUse>,
     pub d: TensorUse,
@@ -255,14 +255,14 @@ impl Mma {
         let mut shared = Vec::new();
         let mut reads = Vec::new();
         match &self.a {
-            A::Shared(a) => shared.push(a.footprint()),
+            A::Shared(a) => shared.push(a.clone()),
             A::Tensor(column) => reads.push(TensorUse {
                 what: "tcgen05.mma A",
                 columns: *column..column + TENSOR_COLUMNS,
                 lanes: self.lanes(),
             }),
         }
-        shared.push(self.b.footprint());
+        shared.push(self.b.clone());
         for scales in self.scales.iter().flatten() {
             reads.push(TensorUse {
                 what: "the scale factors",
@@ -562,6 +562,7 @@ mod tests {
     use super::super::memory::TensorMemory;
     use super::*;
     use crate::isa::ir::CopyShape;
+    use crate::tensor::ChunkSet;
 
     const SW128: u64 = 0x4000_4040_0001_0000;
     const SCALES: u64 = 0x0000_4008_0000_0000;
@@ -645,7 +646,15 @@ mod tests {
     #[test]
     fn footprints_name_everything_touched() {
         let footprint = Mma::new(&operands(256, 0)).unwrap().footprint();
-        assert_eq!(footprint.shared[0], 0x400..0x4400);
+        let a = &footprint.shared[0];
+        assert_eq!(a.footprint(), 0x400..0x4400);
+        // The first 32 bytes of each of 128 rows, in the 128-byte swizzle.
+        let chunks: ChunkSet = a.chunk_addresses().collect();
+        let rows = (0..128).map(|row| {
+            let at = 0x400 + row * 128 + (row % 8 * 16 & !31);
+            at..at + 32
+        });
+        assert!(chunks.runs().eq(rows));
         let scales: Vec<_> = footprint
             .reads
             .into_iter()

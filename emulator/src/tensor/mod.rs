@@ -4,6 +4,7 @@
 //! CTA's memories it sees is the machine's business.
 
 pub mod arithmetic;
+pub mod chunk_set;
 pub mod copy;
 pub mod descriptor;
 pub mod fragment;
@@ -16,6 +17,7 @@ pub mod scales;
 pub mod warp;
 pub mod warpgroup;
 
+pub use chunk_set::ChunkSet;
 pub use copy::{CopyError, TensorCopy};
 pub use descriptor::{DescriptorError, SmemDescriptor};
 pub use fragment::{FragmentError, FragmentShape};

@@ -30,14 +30,23 @@ pub struct SharedOperand {
 impl SharedOperand {
     /// The smallest range of shared memory that holds all rows.
     pub fn footprint(&self) -> Range<u32> {
-        let Some(element) = self.transposed else {
-            return self.descriptor.footprint(self.rows, ROW_CHUNKS);
+        enclosing(self.chunk_addresses())
+    }
+
+    /// Where the 16-byte chunks of all rows lie.
+    pub fn chunk_addresses(&self) -> impl Iterator<Item = u32> {
+        let (lines, chunks) = match self.transposed {
+            None => (self.rows, ROW_CHUNKS),
+            Some(element) => (
+                ROW_BYTES as u32 / element,
+                (self.rows * element).div_ceil(CHUNK_BYTES),
+            ),
         };
-        let columns = ROW_BYTES as u32 / element;
-        let chunks = (self.rows * element).div_ceil(CHUNK_BYTES);
-        enclosing((0..columns).flat_map(|k| {
-            (0..chunks).map(move |chunk| self.descriptor.transposed_chunk_address(chunk, k))
-        }))
+        let address = move |line, chunk| match self.transposed {
+            None => self.descriptor.chunk_address(line, chunk),
+            Some(_) => self.descriptor.transposed_chunk_address(chunk, line),
+        };
+        (0..lines).flat_map(move |line| (0..chunks).map(move |chunk| address(line, chunk)))
     }
 
     /// The bytes of row `row`. `shared` reaches to the end of [`SharedOperand::footprint`].

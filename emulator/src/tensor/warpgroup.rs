@@ -14,9 +14,7 @@
 //! Source: the comments of `include/cute/arch/mma_sm90_desc.hpp` and `include/cute/atom/mma_traits_sm90_gmma.hpp` in
 //! NVIDIA/cutlass. The swizzle acts on addresses.
 
-use std::ops::Range;
-
-use super::descriptor::{CHUNK_BYTES, DescriptorError, SmemDescriptor, enclosing};
+use super::descriptor::{CHUNK_BYTES, DescriptorError, SmemDescriptor};
 
 /// An operand in shared memory: rows of A or columns of B ("lines") along K.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,18 +51,15 @@ impl WarpgroupTile {
         chunk_at + within
     }
 
-    /// The smallest range of shared memory that holds `lines` lines of `k` elements.
-    pub fn footprint(&self, lines: u32, k: u32) -> Range<u32> {
+    /// Where the 16-byte chunks of `lines` lines of `k` elements lie.
+    pub fn chunk_addresses(&self, lines: u32, k: u32) -> impl Iterator<Item = u32> {
         let per_chunk = (CHUNK_BYTES / self.element_bytes) as usize;
         let (line_step, k_step) = match self.mn_major {
             true => (per_chunk, 1),
             false => (1, per_chunk),
         };
-        enclosing(
-            (0..lines)
-                .step_by(line_step)
-                .flat_map(|line| (0..k).step_by(k_step).map(move |k| self.address(line, k))),
-        )
+        let lines = (0..lines).step_by(line_step);
+        lines.flat_map(move |line| (0..k).step_by(k_step).map(move |k| self.address(line, k)))
     }
 
     /// The code of an element. The footprint lies in `shared`.

@@ -93,6 +93,60 @@ fn operands_of_an_mma_stay_until_its_commit() {
     behind_mma(&format!("@%p31 ld.shared.u32 %r10, [%r1+{A_AT}];")).run();
 }
 
+/// A K step is 32 of the 128 bytes of a row: the others are not in use, though they lie between those that are.
+#[test]
+fn gaps_between_the_rows_of_an_operand_may_be_touched() {
+    // The swizzle leaves the first 32 bytes of rows 0 and 1 where they are, and moves those of row 2 to byte 32.
+    for (row, byte, is_used) in [
+        (0, 28, true),
+        (0, 32, false),
+        (1, 0, true),
+        (1, 124, false),
+        (2, 28, false),
+        (2, 32, true),
+        (2, 60, true),
+        (2, 64, false),
+        (127, 96, true),
+        (127, 92, false),
+    ] {
+        let store = format!(
+            "@%p31 st.shared.u32 [%r1+{}], %r0;",
+            A_AT + 128 * row + byte
+        );
+        let program = behind_mma(&store);
+        match is_used {
+            true => race(&program, &store, "writes", "tcgen05.mma", "reads"),
+            false => drop(program.run()),
+        }
+    }
+}
+
+#[test]
+fn gaps_between_the_rows_of_a_copy_may_be_touched() {
+    let product = Product::new(64, 1, SWIZZLE_128B, SWIZZLE_128B);
+    // Groups of eight rows, 128 bytes, lie 512 bytes apart.
+    let copy = copy_scale_tile(SFA, SFA_AT).replace(
+        "tcgen05.cp",
+        "add.u64 %rd20, %rd20, %rd23;\n@%p31 tcgen05.cp",
+    );
+    let copy = format!(
+        "mov.u64 %rd23, {:#x};\n{}",
+        24u64 << 32,
+        copy.replace("@%p31 add", "add")
+    );
+    let after = |at: u32| {
+        let store = format!("@%p31 st.shared.u32 [%r1+{}], %r0;", SFA_AT + at);
+        (product.program(&(copy.clone() + &store)), store)
+    };
+    for gap in [128, 508, 512 + 128, 3 * 512 + 128] {
+        after(gap).0.run();
+    }
+    for used in [124, 512, 3 * 512 + 124] {
+        let (program, store) = after(used);
+        race(&program, &store, "writes", "tcgen05.cp", "reads");
+    }
+}
+
 #[test]
 fn a_load_cannot_refill_a_stage_in_use() {
     let refill = format!(
@@ -201,6 +255,25 @@ fn loads_and_stores_of_tensor_memory_hold_their_columns_until_waited_for() {
             operation,
             in_flight,
         );
+    }
+}
+
+/// The two halves of a `.16x32bx2` access are apart, whatever lies between them.
+#[test]
+fn gaps_between_the_halves_of_a_split_load_may_be_in_use() {
+    let product = Product::new(64, 1, SWIZZLE_128B, SWIZZLE_128B);
+    // The copy goes to columns 272 to 275.
+    let at = |split: u32| {
+        let load = format!(
+            "add.u32 %r30, %r4, 200;\ntcgen05.ld.sync.aligned.16x32bx2.x1.b32 {{%r31}}, [%r30], {split};\n"
+        );
+        product.program(&(copy_scale_tile(SFA, SFA_AT) + &load))
+    };
+    for gap in [71, 76] {
+        at(gap).run();
+    }
+    for used in [72, 75] {
+        race(&at(used), "tcgen05.ld", "reads", "tcgen05.cp", "writes");
     }
 }
 

@@ -218,6 +218,29 @@ fn operands_in_shared_memory_stay_until_the_wait() {
     );
 }
 
+/// Groups of eight rows, 256 bytes, lie 1024 bytes apart.
+#[test]
+fn gaps_between_the_rows_of_an_operand_may_be_touched() {
+    let far = descriptor(A_AT) & !(0x3fff << 32) | 64 << 32;
+    let body = |at: u32| {
+        let store = format!("@%p31 st.shared.b32 [%r1+{}], 0;\n", A_AT + at);
+        let mma = mma("%p0");
+        program(&format!(
+            "mov.b64 %rd10, {far:#x};\n{FENCE}{mma}{COMMIT}{store}{WAIT}"
+        ))
+    };
+    for gap in [256, 1020, 7 * 1024 + 256] {
+        body(gap).run();
+    }
+    for used in [0, 252, 1024, 7 * 1024 + 252] {
+        let race = body(used).race_late();
+        assert_eq!(
+            (race.operation, race.in_flight),
+            ("wgmma.mma_async", "reads")
+        );
+    }
+}
+
 #[test]
 fn all_four_warps_execute_the_same() {
     let body = format!(

@@ -90,6 +90,7 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> St
                     *shape,
                     warp.value(*address, lane) as u32,
                     warp.value(*descriptor, lane),
+                    cluster.engine.checks_order(),
                 )?;
                 cluster.issue(at, lane, work, footprint)?;
             }
@@ -98,7 +99,9 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Tcgen05Op, active: u32) -> St
             for lane in lanes(active) {
                 let group = group(at.cta, mma.cta_group);
                 let warp = &cluster.ctas[at.cta].warps[at.warp];
-                let (work, footprint) = tensor_unit::mma(&cluster.ctas, group, mma, warp, lane)?;
+                let exact = cluster.engine.checks_order();
+                let (work, footprint) =
+                    tensor_unit::mma(&cluster.ctas, group, mma, warp, lane, exact)?;
                 cluster.issue(at, lane, work, footprint)?;
             }
         }

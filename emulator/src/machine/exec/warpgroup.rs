@@ -5,12 +5,14 @@ use super::{Flow, uniform};
 use crate::isa::ir::{LANES, Src};
 use crate::isa::matrix::{MatrixOp, WarpgroupA, WarpgroupMma};
 use crate::machine::cluster::{At, Cluster};
-use crate::machine::footprint::{Footprint, Region};
+use crate::machine::footprint::Footprint;
 use crate::machine::operation::Work;
 use crate::machine::report::{FailureKind, Step};
+use crate::machine::tensor_unit::operand;
 use crate::machine::warp::Wait;
 use crate::machine::warpgroup::{Operands, WARPS};
 use crate::tensor::arithmetic::{DotRule, dot};
+use crate::tensor::descriptor::enclosing;
 use crate::tensor::warp::{self as fragment, FloatDot, Lines, ROWS};
 use crate::tensor::warpgroup::WarpgroupTile;
 
@@ -70,10 +72,10 @@ fn issue(cluster: &mut Cluster, at: At, mma: &WarpgroupMma) -> Step<()> {
         accumulate: (value(mma.accumulate, "scale-d")? != 0) != mma.accumulate_negated,
     };
     let cta = &cluster.ctas[at.cta];
+    let exact = cluster.engine.checks_order();
     let region = |tile: WarpgroupTile, lines| {
-        let bytes = tile.footprint(lines, mma.k);
-        cta.shared.check(bytes.start, bytes.len() as u32, 16)?;
-        Ok::<_, FailureKind>(Region::shared(at.cta as u32, bytes))
+        let chunks = || tile.chunk_addresses(lines, mma.k);
+        operand(cta, at.cta as u32, enclosing(chunks()), exact.then(chunks))
     };
     let mut reads = vec![region(tile_b(mma, &operands)?, mma.n)?];
     if let Some(tile) = tile_a(mma, &operands)? {

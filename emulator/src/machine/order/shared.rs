@@ -1,5 +1,6 @@
 //! Shared memory: generic and asynchronous accesses (PTX ISA §8.6, §8.7).
 
+use std::iter;
 use std::ops::Range;
 
 use super::agents::AgentKind;
@@ -82,7 +83,7 @@ impl Order<'_> {
             repeats,
         };
         if !writes {
-            self.initialised(by, address.cta, cells.clone(), false)?;
+            self.initialised(by, address.cta, iter::once(cells.clone()), false)?;
         }
         self.ordered(access, address.cta, cells.clone())?;
         let epoch = self.clocks(by).now();
@@ -115,13 +116,12 @@ impl Order<'_> {
             repeats: false,
         };
         let cta = region.cta();
-        for cells in region.cells() {
-            if !writes {
-                self.initialised(by, cta, cells.clone(), is_operand)?;
-            }
-            self.ordered(access, cta, cells)?;
+        if !writes {
+            self.initialised(by, cta, region.cells(), is_operand)?;
         }
-        Ok(())
+        region
+            .cells()
+            .try_for_each(|cells| self.ordered(access, cta, cells))
     }
 
     /// An asynchronous operation is busy with the region until `record`'s moment.
@@ -216,12 +216,19 @@ impl Order<'_> {
         &mut self,
         by: Issuer,
         cta: u32,
-        cells: Range<usize>,
+        cells: impl Iterator<Item = Range<usize>>,
         is_operand: bool,
     ) -> Found {
-        let unwritten = self.shared[cta as usize].unwritten(cells.clone());
+        let shadow = &self.shared[cta as usize];
+        let (mut unwritten, mut all) = (0, 0);
+        let mut range = usize::MAX..0;
+        for cells in cells {
+            all += cells.len();
+            range = range.start.min(cells.start)..range.end.max(cells.end);
+            unwritten += shadow.unwritten(cells);
+        }
         let rule = Rule::Uninitialised;
-        let severity = match is_operand && unwritten == cells.len() {
+        let severity = match is_operand && unwritten == all {
             true => Severity::Error,
             false => Severity::Warning,
         };
@@ -233,10 +240,10 @@ impl Order<'_> {
             severity,
             now: "reads",
             space: "bytes of shared memory",
-            range: cells.start as u32..cells.end as u32,
+            range: range.start as u32..range.end as u32,
             memory_of: self.cta_ids[cta as usize],
             other: None,
-            missing: match unwritten == cells.len() {
+            missing: match unwritten == all {
                 true => "they were never written".to_owned(),
                 false => format!("{unwritten} of them were never written"),
             },
