@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 /// A string, between quotation marks.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for character in text.chars() {
         match character {

@@ -54,6 +54,8 @@ pub struct Kernel {
     /// CTA's first usable byte.
     pub static_shared_bytes: u32,
     pub dynamic_shared_offset: u32,
+    /// In no order.
+    pub shared_variables: Vec<SharedVariable>,
     pub local_bytes: u32,
     pub directives: crate::ptx::ast::Directives,
     /// For each instruction that can split a warp (`Op::Branch` with a guard, `Op::BranchIndexed`): the index of the
@@ -65,6 +67,16 @@ pub struct Kernel {
     pub register_accesses: Option<Vec<Box<[Reg]>>>,
     /// Source text lines, for reports.
     pub text: Arc<[String]>,
+}
+
+/// A `.shared` variable, for reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedVariable {
+    pub name: String,
+    /// In the CTA's window.
+    pub offset: u32,
+    /// `None` of dynamic shared memory.
+    pub bytes: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -114,6 +114,7 @@ impl Engine {
                         Memory::Global => "bytes of global memory",
                     },
                     overlap,
+                    memory_of: region.cta(),
                     now: access.verb(),
                     in_flight: theirs.verb(),
                     operation: operation.work.name(),

@@ -15,6 +15,7 @@ use super::mbarrier::MBARRIER_BYTES;
 use super::operation::{Issuer, Operation, Work};
 use super::order::{Order, Ticket};
 use super::pair;
+use super::places::{ColumnOwner, Copies};
 use super::random::SplitMix64;
 use super::registers::RegisterPool;
 use super::report::{FailureKind, LaunchReport, Step};
@@ -75,6 +76,8 @@ pub struct Cta {
     /// It knows that no cluster was left to cancel.
     pub saw_last_cluster: bool,
     pub pair: pair::PairState,
+    /// Of its tensor memory.
+    pub column_owners: Vec<ColumnOwner>,
     pub registers: RegisterPool,
     /// It has executed `griddepcontrol.launch_dependents`.
     pub launched_dependents: bool,
@@ -115,6 +118,8 @@ pub struct Cluster<'l> {
     /// Takes notes, if somebody asked for them.
     pub recorder: Option<Box<Recorder>>,
     pub report: LaunchReport,
+    /// For reports.
+    pub copies: Copies,
     /// `.cta_group` of the tcgen05 instructions that were executed so far.
     pub cta_group: Option<u8>,
 }
@@ -158,6 +163,7 @@ impl<'l> Cluster<'l> {
             dependency: Dependency::default(),
             recorder: context.recorder().map(Box::new),
             report: LaunchReport::default(),
+            copies: Copies::default(),
             cta_group: None,
         }
     }
@@ -191,6 +197,7 @@ impl<'l> Cluster<'l> {
             );
             cta.barriers.reset(threads);
             cta.pair = pair::PairState::default();
+            cta.column_owners.clear();
             if cta.tensor_in_use {
                 cta.tensor = TensorMemory::new();
                 cta.tensor_in_use = false;
@@ -210,6 +217,7 @@ impl<'l> Cluster<'l> {
             starts: _,
         } = options.schedule;
         self.changed_maps.clear();
+        self.copies.clear();
         self.engine.reset(options.mode, asynchrony, index);
         if let Some(order) = &mut self.order {
             let ids = self.ctas.iter().map(|cta| cta.id).collect();

@@ -20,6 +20,8 @@ pub struct Mbarrier {
     pub pending: u32,
     /// Bytes expected minus bytes delivered. Negative where the copy was faster than the `expect_tx`.
     pub tx: i64,
+    /// Line of the instruction that initialised it.
+    pub initialised_at: u32,
 }
 
 /// Whether an operation completed the current phase.
@@ -40,6 +42,7 @@ impl Mbarrier {
             expected,
             pending: expected,
             tx: 0,
+            initialised_at: 0,
         })
     }
 

@@ -22,6 +22,7 @@ mod mbarrier;
 pub(crate) mod operation;
 pub mod order;
 mod pair;
+mod places;
 mod random;
 pub mod registers;
 mod remote;

@@ -1,6 +1,7 @@
 //! What a launch returns: counters of a run that went well, or why and where it did not.
 
 mod json;
+mod place;
 mod stall;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use super::registers::RegisterMisuse;
 use super::schedule::Schedule;
 use crate::isa::ir::Kernel;
 
+pub use place::{Copied, Place, Role};
 pub use stall::{InFlight, Stall, StallReason, StallReport, StalledGroup};
 
 /// Counters of a finished launch.
@@ -106,6 +108,8 @@ pub struct LaunchFailure {
     /// `None` where no single instruction is to blame.
     pub site: Option<Box<Site>>,
     pub kind: FailureKind,
+    /// What lives where it went wrong, as far as that is known.
+    pub places: Vec<Place>,
     /// The schedule under which it failed, unless that is the default one.
     pub schedule: Option<Box<Schedule>>,
 }
@@ -115,6 +119,9 @@ impl fmt::Display for LaunchFailure {
         write!(f, "kernel `{}`: {}", self.kernel, self.kind)?;
         if let Some(site) = &self.site {
             write!(f, "\n  at {site}")?;
+        }
+        for place in &self.places {
+            write!(f, "\n  there: {place}")?;
         }
         if let FailureKind::AsyncRace(race) = &self.kind {
             write!(
@@ -434,6 +441,8 @@ pub struct AsyncRace {
     pub space: &'static str,
     /// The bytes of shared or global memory, or the columns of tensor memory, that both touch.
     pub overlap: Range<u64>,
+    /// Rank of the CTA whose memory it is.
+    pub memory_of: u32,
     /// "reads" or "writes"
     pub now: &'static str,
     pub in_flight: &'static str,
@@ -518,6 +527,7 @@ pub(super) fn failure(
         kernel: kernel.name.clone(),
         site,
         kind,
+        places: Vec::new(),
         schedule: None,
     }
 }

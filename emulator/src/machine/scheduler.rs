@@ -110,6 +110,7 @@ impl Cluster<'_> {
         let Group { mask, pc, .. } = self.ctas[cta].warps[warp].groups[group];
         let before = self.steps;
         self.run_group(turn)?;
+        self.place_warnings();
         self.turns.note(&turn, mask, pc, self.steps - before);
         if let Some(recorder) = &mut self.recorder {
             recorder.turn(&turn, self.context.kernel, pc, self.steps - before);
@@ -398,7 +399,7 @@ impl Cluster<'_> {
             let columns = cta.allocated_columns();
             if columns != 0 {
                 let kind = FailureKind::TensorMemoryLeak { columns };
-                return Err(failure(kernel, None, kind));
+                return Err(self.failed_everywhere(kind));
             }
         }
         if let Some(order) = &mut self.order {
@@ -424,7 +425,20 @@ impl Cluster<'_> {
             lanes,
             source: SourceLine::of(kernel, at.line),
         };
-        failure(kernel, Some(Box::new(site)), kind)
+        let places = self.places(&kind, Some(at.cta));
+        LaunchFailure {
+            places,
+            ..failure(kernel, Some(Box::new(site)), kind)
+        }
+    }
+
+    /// A failure that no single instruction is to blame for.
+    pub fn failed_everywhere(&self, kind: FailureKind) -> LaunchFailure {
+        let places = self.places(&kind, None);
+        LaunchFailure {
+            places,
+            ..failure(self.context.kernel, None, kind)
+        }
     }
 
     fn late(&self, failed: LateFailure) -> LaunchFailure {

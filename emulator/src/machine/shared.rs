@@ -102,9 +102,23 @@ impl SharedMemory {
         (offset < range.end).then_some(offset)
     }
 
-    pub fn init_mbarrier(&mut self, offset: u32, count: u64) -> Step<()> {
+    /// The live mbarriers that overlap the range.
+    pub fn mbarriers_in(&self, range: Range<u32>) -> impl Iterator<Item = (u32, &Mbarrier)> {
+        let all = self
+            .mbarriers
+            .iter()
+            .map(|(offset, barrier)| (*offset, barrier));
+        all.filter(move |(offset, _)| *offset < range.end && range.start < offset + MBARRIER_BYTES)
+    }
+
+    /// `line`: that of the instruction.
+    pub fn init_mbarrier(&mut self, offset: u32, count: u64, line: u32) -> Step<()> {
         self.check(offset, MBARRIER_BYTES, MBARRIER_BYTES)?;
         let barrier = Mbarrier::new(count).map_err(|error| misuse(offset, error))?;
+        let barrier = Mbarrier {
+            initialised_at: line,
+            ..barrier
+        };
         match self.find(offset) {
             Ok(_) => Err(misuse(offset, MbarrierMisuse::InitialisedTwice)),
             Err(index) => {
@@ -177,14 +191,14 @@ mod tests {
     #[test]
     fn live_mbarriers_refuse_ordinary_accesses_and_a_second_init() {
         let mut memory = memory();
-        memory.init_mbarrier(1032, 1).unwrap();
-        memory.init_mbarrier(1088, 1).unwrap();
+        memory.init_mbarrier(1032, 1, 1).unwrap();
+        memory.init_mbarrier(1088, 1, 1).unwrap();
         assert!(memory.check_ordinary(1024, 8, 8).is_ok());
         assert!(memory.check_ordinary(1040, 16, 16).is_ok());
         assert!(memory.check_ordinary(1036, 4, 4).is_err());
         assert!(memory.check_ordinary(1040, 64, 1).is_err());
         assert!(matches!(
-            memory.init_mbarrier(1032, 1),
+            memory.init_mbarrier(1032, 1, 1),
             Err(FailureKind::Mbarrier {
                 misuse: MbarrierMisuse::InitialisedTwice,
                 ..
@@ -192,14 +206,14 @@ mod tests {
         ));
         memory.invalidate_mbarrier(1032).unwrap();
         assert!(memory.check_ordinary(1036, 4, 4).is_ok());
-        assert!(memory.init_mbarrier(1032, 1).is_ok());
+        assert!(memory.init_mbarrier(1032, 1, 1).is_ok());
     }
 
     #[test]
     fn mbarriers_are_aligned_and_initialised_before_use() {
         let mut memory = memory();
         assert!(matches!(
-            memory.init_mbarrier(1028, 1),
+            memory.init_mbarrier(1028, 1, 1),
             Err(FailureKind::Misaligned { alignment: 8, .. })
         ));
         assert!(matches!(

@@ -53,12 +53,12 @@ impl Cluster<'_> {
             match region.memory() {
                 Memory::Shared => {
                     let bytes = cta.shared.window()[byte_range(region)].to_vec();
-                    snapshot.shared.push((*region, bytes));
+                    snapshot.shared.push((region.clone(), bytes));
                 }
                 Memory::Tensor if written.iter().all(|other| region.overlap(other).is_none()) => {
                     let rows =
                         rows(region).flat_map(|(lane, columns)| &cta.tensor.row(lane)[columns]);
-                    snapshot.tensor.push((*region, rows.copied().collect()));
+                    snapshot.tensor.push((region.clone(), rows.copied().collect()));
                 }
                 _ => {}
             }

@@ -3,8 +3,7 @@
 use super::cluster::Cluster;
 use super::operation::Operation;
 use super::report::{
-    FailureKind, InFlight, LaunchFailure, SourceLine, Stall, StallReason, StallReport,
-    StalledGroup, failure,
+    FailureKind, InFlight, LaunchFailure, SourceLine, Stall, StallReason, StallReport, StalledGroup,
 };
 use super::warp::{Group, State, Wait};
 use crate::tensor::memory::COLUMNS;
@@ -42,7 +41,7 @@ impl Cluster<'_> {
             Stall::Livelock => FailureKind::Livelock(report),
             Stall::StepLimit => FailureKind::Hang(report),
         };
-        failure(self.context.kernel, None, kind)
+        self.failed_everywhere(kind)
     }
 
     fn stalled_group(

@@ -651,7 +651,7 @@ mod tests {
         // The first 32 bytes of each of 128 rows, in the 128-byte swizzle.
         let chunks: ChunkSet = a.chunk_addresses().collect();
         let rows = (0..128).map(|row| {
-            let at = 0x400 + row * 128 + (row % 8 * 16 & !31);
+            let at = 0x400 + row * 128 + ((row % 8 * 16) & !31);
             at..at + 32
         });
         assert!(chunks.runs().eq(rows));

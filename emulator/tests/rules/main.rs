@@ -24,6 +24,7 @@ mod mma_sync;
 mod mutation;
 mod order;
 mod pair;
+mod places;
 mod program;
 mod races;
 mod registers;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::super::alu::{BitsOp, Function as AluFunction};
 use super::super::ir::{
-    Address, Kernel, Op, Param, Scope, Semantics, Space, SpecialRegister, Src, Type,
+    Address, Kernel, Op, Param, Scope, Semantics, SharedVariable, Space, SpecialRegister, Src, Type,
 };
 use super::super::windows;
 use super::modifiers::declared_bits;
@@ -31,6 +31,15 @@ const MAX_PARAMETERS: u64 = 32_764;
 pub(super) struct SharedLayout {
     pub static_bytes: u32,
     pub dynamic_offset: u32,
+    pub variables: Vec<SharedVariable>,
+}
+
+fn named(variable: &ast::Variable, address: u64, bytes: Option<u64>) -> SharedVariable {
+    SharedVariable {
+        name: variable.name.clone(),
+        offset: address as u32,
+        bytes: bytes.map(|bytes| bytes as u32),
+    }
 }
 
 fn align_up(value: u64, align: u64) -> u64 {
@@ -119,6 +128,7 @@ impl<'a> Decoder<'a> {
         let base = u64::from(self.environment.shared_base);
         let mut end = base;
         let mut dynamic = Vec::new();
+        let mut variables = Vec::new();
         let module_scope = self
             .tree
             .variables
@@ -139,6 +149,7 @@ impl<'a> Decoder<'a> {
             let address = align_up(end, u64::from(variable.align));
             end = address + bytes;
             self.place_shared(variable, of_module, address);
+            variables.push(named(variable, address, Some(bytes)));
         }
         let static_bytes = end - base;
         let align = dynamic
@@ -149,6 +160,7 @@ impl<'a> Decoder<'a> {
         let start = align_up(end, align);
         for (variable, of_module) in dynamic {
             self.place_shared(variable, of_module, start);
+            variables.push(named(variable, start, None));
         }
         if start - base > 1 << windows::SHARED_OFFSET_BITS {
             self.error(
@@ -159,6 +171,7 @@ impl<'a> Decoder<'a> {
         SharedLayout {
             static_bytes: static_bytes as u32,
             dynamic_offset: (start - base) as u32,
+            variables,
         }
     }
 

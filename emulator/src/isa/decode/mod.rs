@@ -267,6 +267,7 @@ impl<'a> Decoder<'a> {
             param_bytes,
             static_shared_bytes: layout.static_bytes,
             dynamic_shared_offset: layout.dynamic_offset,
+            shared_variables: layout.variables,
             local_bytes: self.local_bytes,
             directives: function.directives.clone(),
             text: Arc::clone(self.text),

@@ -128,7 +128,7 @@ pub fn mbarrier(cluster: &mut Cluster, at: At, op: &MbarrierOp, active: u32) -> 
                 let address = own(at, locate(barrier, space)?)?;
                 cluster.check_race_of_mbarrier(address)?;
                 let shared = &mut cluster.ctas[at.cta].shared;
-                shared.init_mbarrier(address.offset, count)?;
+                shared.init_mbarrier(address.offset, count, at.line)?;
                 if let Some(order) = &mut cluster.order {
                     order.mbarrier_init(at.issuer(lane), address)?;
                 }

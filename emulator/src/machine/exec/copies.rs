@@ -19,7 +19,8 @@ pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> S
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         let value = |source| warp.value(source, lane);
         let address = |address| warp.address(address, lane);
-        let map = tensor_map::used(cluster, at, address(&load.map))?;
+        let map_address = address(&load.map);
+        let map = tensor_map::used(cluster, at, map_address)?;
         let coordinates: Vec<i32> = load
             .coordinates
             .iter()
@@ -46,6 +47,8 @@ pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> S
                 barrier,
             };
             cluster.issue(at, lane, work, footprint)?;
+            let tile = Some((&coordinates[..], &map));
+            cluster.note_copy(at, destination, bytes, map_address, tile);
         }
     }
     Ok(())
@@ -90,6 +93,7 @@ pub fn bulk(cluster: &mut Cluster, at: At, copy: &BulkCopy, active: u32) -> Step
                         barrier,
                     };
                     cluster.issue(at, lane, work, footprint)?;
+                    cluster.note_copy(at, destination, bytes, from, None);
                 }
             }
             (Space::SharedCta, Space::SharedCluster, Some(barrier)) => {

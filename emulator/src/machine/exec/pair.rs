@@ -8,6 +8,7 @@ use crate::machine::cluster::{At, Cluster};
 use crate::machine::cluster_fault::ClusterFault;
 use crate::machine::footprint::{ALL_PARTITIONS, Region, SharedAddress};
 use crate::machine::pair::{Request, group};
+use crate::machine::places::ColumnOwner;
 use crate::machine::report::{FailureKind, Step};
 use crate::machine::warp::Wait;
 use crate::tensor::TensorMemory;
@@ -116,6 +117,11 @@ fn act(cluster: &mut Cluster, at: At, cta_group: u8, request: Request) -> Step<R
                 return Ok(Err(Wait::TensorMemory { columns }));
             };
             for cta in ctas {
+                cta.column_owners.push(ColumnOwner {
+                    columns: address..address + columns,
+                    warp: at.warp as u32,
+                    line: at.line,
+                });
                 cta.tensor_in_use = true;
                 cta.tensor.poison(address..address + columns, FRESH_COLUMNS);
             }
@@ -126,6 +132,9 @@ fn act(cluster: &mut Cluster, at: At, cta_group: u8, request: Request) -> Step<R
                 cta.tensor
                     .deallocate(address, columns)
                     .map_err(FailureKind::tensor)?;
+                let first = address & 0xffff;
+                cta.column_owners
+                    .retain(|owner| owner.columns.start != first);
             }
             wake(cluster, at);
             Ok(Ok(address))

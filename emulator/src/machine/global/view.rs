@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Block, GUARD_BYTES, GlobalFault, nearest};
+use super::{Block, Extent, GUARD_BYTES, GlobalFault, nearest};
 use crate::machine::dependency::{Access, AccessLog, Accessor};
 use crate::tma;
 
@@ -84,6 +84,11 @@ impl GlobalView {
                 nearest: nearest(self.blocks.iter().map(|block| block.extent), address),
             }),
         }
+    }
+
+    /// The allocation that contains `address`.
+    pub fn extent(&self, address: u64) -> Option<Extent> {
+        self.find(address, 1).ok().map(|block| block.extent)
     }
 
     /// Whether `bytes` bytes at `address` lie in one allocation. Zero bytes always do.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::machine::report::{Site, SourceLine};
+use crate::machine::report::{Place, Site, SourceLine};
 
 /// A rule about the order of accesses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,6 +109,8 @@ pub struct Warning {
     pub kernel: String,
     pub site: Site,
     pub finding: Finding,
+    /// What lives there, as far as that is known.
+    pub places: Vec<Place>,
 }
 
 impl Warning {
@@ -129,6 +131,10 @@ impl fmt::Display for Warning {
             f,
             "kernel `{}`: warning: {}\n  at {}",
             self.kernel, self.finding, self.site
-        )
+        )?;
+        for place in &self.places {
+            write!(f, "\n  there: {place}")?;
+        }
+        Ok(())
     }
 }

@@ -39,7 +39,7 @@ pub use finding::{Finding, Party, Rule, Severity, Warning};
 use super::Mode;
 use super::footprint::SharedAddress;
 use super::operation::Issuer;
-use super::report::{Site, SourceLine};
+use super::report::{Place, Site, SourceLine};
 use crate::isa::ir::{Kernel, LANES};
 use agents::{AgentKind, Agents, Thread};
 use barriers::MbarrierClocks;
@@ -124,6 +124,8 @@ pub struct Order<'l> {
     /// What release operations on words of shared memory have published.
     words: HashMap<SharedAddress, Knowledge>,
     warnings: Vec<Warning>,
+    /// How many of them have places.
+    placed: usize,
     /// Rule, line and other line of the warnings that were given.
     warned: HashSet<(Rule, u32, u32)>,
 }
@@ -153,6 +155,7 @@ impl<'l> Order<'l> {
                 cluster_complete: Knowledge::default(),
                 words: HashMap::new(),
                 warnings: Vec::new(),
+                placed: 0,
                 warned: HashSet::new(),
             })
         })
@@ -194,7 +197,21 @@ impl<'l> Order<'l> {
 
     /// The warnings so far.
     pub fn take_warnings(&mut self) -> Vec<Warning> {
+        self.placed = 0;
         std::mem::take(&mut self.warnings)
+    }
+
+    /// Warnings whose places nobody has looked at.
+    pub fn new_warnings(&self) -> &[Warning] {
+        &self.warnings[self.placed..]
+    }
+
+    /// Completes [`new_warnings`](Self::new_warnings).
+    pub fn place_warnings(&mut self, places: Vec<Vec<Place>>) {
+        for (warning, places) in self.warnings[self.placed..].iter_mut().zip(places) {
+            warning.places = places;
+        }
+        self.placed = self.warnings.len();
     }
 
     fn index(&self, by: Issuer) -> usize {
@@ -304,6 +321,7 @@ impl<'l> Order<'l> {
                 kernel,
                 site,
                 finding,
+                places: Vec::new(),
             });
         }
         Ok(())

@@ -221,10 +221,10 @@ impl Order<'_> {
     ) -> Found {
         let shadow = &self.shared[cta as usize];
         let (mut unwritten, mut all) = (0, 0);
-        let mut range = usize::MAX..0;
+        let (mut start, mut end) = (usize::MAX, 0);
         for cells in cells {
             all += cells.len();
-            range = range.start.min(cells.start)..range.end.max(cells.end);
+            (start, end) = (start.min(cells.start), end.max(cells.end));
             unwritten += shadow.unwritten(cells);
         }
         let rule = Rule::Uninitialised;
@@ -240,7 +240,7 @@ impl Order<'_> {
             severity,
             now: "reads",
             space: "bytes of shared memory",
-            range: range.start as u32..range.end as u32,
+            range: start as u32..end as u32,
             memory_of: self.cta_ids[cta as usize],
             other: None,
             missing: match unwritten == all {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{AsyncRace, FailureKind, LaunchFailure, Site, SourceLine};
+use super::{AsyncRace, FailureKind, LaunchFailure, Place, Site, SourceLine};
 use crate::json::{Object, array};
 use crate::machine::DependentRace;
 use crate::machine::global::GlobalFault;
@@ -21,6 +21,7 @@ impl LaunchFailure {
     /// | `kernel`, `line`, `text` | the instruction: its line in the PTX, from 1, and that line |
     /// | `cta`, `warp`, `lanes` | who executed it |
     /// | `memory` | `space`, `start` and `end` of the bytes or columns; `cta`: whose memory it is |
+    /// | `places` | what lives there: `space`, `cta`, `start`, `end` and `roles`, each with a `role`: `variable`, `mbarrier`, `copy`, `columns` or `allocation`, and its fields |
     /// | `other` | the other party: `kernel` (of another grid), `cta`, `warp`, `did`, `operation`, `line`, `text` |
     /// | `missing` | what would order the two |
     /// | `replay` | the environment variable that brings the schedule back |
@@ -36,6 +37,7 @@ impl LaunchFailure {
             None => object,
         };
         of_kind(object, &self.kind)
+            .field("places", places(&self.places))
             .text(
                 "replay",
                 self.schedule.as_ref().map(|s| s.replay()).as_deref(),
@@ -52,7 +54,9 @@ impl Warning {
             .text("rule", self.finding.rule.id())
             .text("message", &*self.finding.to_string())
             .text("kernel", &*self.kernel);
-        of_finding(of_site(object, &self.site), &self.finding).finish()
+        of_finding(of_site(object, &self.site), &self.finding)
+            .field("places", places(&self.places))
+            .finish()
     }
 }
 
@@ -137,6 +141,10 @@ fn of_dependent(object: Object, race: &DependentRace) -> Object {
         .field("memory", memory("global", race.overlap.clone(), None))
         .field("other", of_source(other, &race.source).finish())
         .text("missing", "griddepcontrol.wait")
+}
+
+fn places(places: &[Place]) -> Option<String> {
+    (!places.is_empty()).then(|| array(places.iter().map(Place::to_json)))
 }
 
 fn party(party: &Party) -> String {
