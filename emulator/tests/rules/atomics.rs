@@ -4,6 +4,20 @@ use ptx_emulator::machine::FailureKind;
 
 use super::program::*;
 
+pub fn example() -> Program {
+    let body = "atom.global.add.noftz.bf16x2 %r5, [%rd1], %r0;
+atom.global.v2.f32.add {%r6, %r7}, [%rd1+8], {%r0, %r0};
+atom.global.cas.b32 %r8, [%rd1+16], 0, 7;
+red.shared.max.s64 [%r1], %rd1;
+atom.shared.inc.u32 %r9, [%r1+8], 5;
+.reg .b128 %q;
+mov.b128 %q, {%rd1, %rd1};
+atom.global.exch.b128 %q, [%rd1+32], %q;
+st.global.v4.u32 [%rd0], {%r5, %r6, %r8, %r9};";
+    let clear = "@!%p31 exit;\nst.shared.v4.u32 [%r1], {0, 0, 0, 0};";
+    Program::with_input(&format!("{clear}\n{body}"), &[0; 64])
+}
+
 /// Runs `body` in thread 0 on a buffer of these words at `%rd1`; returns the buffer and the output's first words.
 fn run(body: &str, words: &[u32]) -> (Vec<u32>, Vec<u32>) {
     let body = format!("@!%p31 bra DONE;\n{body}\nDONE:\n");

@@ -340,6 +340,10 @@ COPY:
 /// CTA 0 sends `send` to CTA 1, whose barrier is at `smem` and whose data is from `smem + 1024` on; CTA 1 expects so
 /// many bytes. In CTA 0 `%r10` and `%r11` are their addresses.
 fn sent(send: &str, bytes: u32) -> Vec<u32> {
+    sending(send, bytes).run()[..32].to_vec()
+}
+
+fn sending(send: &str, bytes: u32) -> Program {
     let body = format!(
         r"
     mad.lo.u32 %r20, %r0, 4, %r1;
@@ -366,8 +370,7 @@ DONE:
         wait(0, 0),
         dump_shared(1024, 128)
     );
-    let out = program(2, &body).run();
-    out[..32].to_vec()
+    program(2, &body)
 }
 
 #[test]
@@ -464,8 +467,16 @@ WAITED:
 }
 
 /// A copy to both CTAs of a cluster.
-pub fn example() -> Program {
-    multicast(2, 0, 0b11)
+pub fn examples() -> [Program; 2] {
+    let stores = "st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.b32 [%r11+16], {%r20, 3}, [%r10];
+    red.async.relaxed.cluster.shared::cluster.mbarrier::complete_tx::bytes.add.u32 [%r11+64], %r0, [%r10];
+    cp.reduce.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes.add.u32 [%r11], [%r12], 16, [%r10];";
+    let bytes = 8 + 4 + 16;
+    let stores = stores.replace("    ", "").replace('\n', "\n@%p31 ");
+    [
+        multicast(2, 0, 0b11),
+        sending(&format!("@%p31 {stores}"), bytes),
+    ]
 }
 
 #[test]

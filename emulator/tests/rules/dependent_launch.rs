@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ptx_emulator::isa::{self, LoadEnvironment};
+use ptx_emulator::isa::{self, LoadEnvironment, LoadError};
 use ptx_emulator::machine::report::Site;
 use ptx_emulator::machine::{
     DependentRace, Device, DeviceProperties, FailureKind, Launch, LaunchFailure, LaunchOptions,
@@ -20,7 +20,7 @@ const OLD: u32 = 0xEEEE_EEEE;
 /// Three buffers of a word per thread. In the kernels' bodies, `%rd0` to `%rd2` point to the thread's words of `x`, `y`
 /// and `z`, and `%rd4` to `%rd6` to their first words; `%r0` is its index in the CTA and `%r1` in the grid.
 struct Chain {
-    device: Device,
+    device: Arc<Device>,
     buffers: [u64; 3],
     launches: Vec<Launch>,
 }
@@ -28,15 +28,20 @@ struct Chain {
 impl Chain {
     /// The kernels are named `k0`, `k1`, and so on.
     fn new(bodies: &[&str]) -> Self {
-        let kernels: String = bodies.iter().enumerate().map(kernel).collect();
-        let text = format!(".version 8.8\n.target sm_100a\n.address_size 64\n{kernels}");
+        let text = text(bodies);
+        Self::of_text(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    }
+
+    /// Launches of a text's kernels, by name.
+    fn of_text(text: &str) -> Result<Self, LoadError> {
         let environment = LoadEnvironment { shared_base: 1024 };
-        let module = isa::load(&text, &environment, &mut |_| Err("no variables".to_owned()))
-            .unwrap_or_else(|error| panic!("{error}\n{text}"));
-        let device = Device::new(DeviceProperties::b200());
+        let module = isa::load(text, &environment, &mut |_| Err("no variables".to_owned()))?;
+        let device = Arc::new(Device::new(DeviceProperties::b200()));
         let buffers = [(); 3].map(|()| device.memory.allocate(4 * WORDS as u64).unwrap());
-        let launch = |index: usize| Launch {
-            kernel: Arc::clone(&module.kernels[&format!("k{index}")]),
+        let mut kernels: Vec<_> = module.kernels.into_values().collect();
+        kernels.sort_by(|a, b| a.name.cmp(&b.name));
+        let launch = |kernel| Launch {
+            kernel,
             grid: [CTAS, 1, 1],
             block: [THREADS, 1, 1],
             cluster: [1; 3],
@@ -45,12 +50,11 @@ impl Chain {
             params: buffers.map(u64::to_le_bytes).concat(),
             options: LaunchOptions::default(),
         };
-        let launches = (0..bodies.len()).map(launch).collect();
-        Self {
+        Ok(Self {
             device,
             buffers,
-            launches,
-        }
+            launches: kernels.into_iter().map(launch).collect(),
+        })
     }
 
     fn mode(mut self, mode: Mode) -> Self {
@@ -88,6 +92,23 @@ impl Chain {
             (kind, _) => panic!("{kind}"),
         }
     }
+}
+
+fn text(bodies: &[&str]) -> String {
+    let kernels: String = bodies.iter().enumerate().map(kernel).collect();
+    format!(".version 8.8\n.target sm_100a\n.address_size 64\n{kernels}")
+}
+
+/// A grid, its dependent, and the dependent of that.
+pub fn example() -> String {
+    let (dependent, last) = (format!("{WAIT}\n{PRODUCER}"), format!("{WAIT}\n{COPY}"));
+    text(&[PRODUCER, &dependent, &last])
+}
+
+/// A device, and the launches of a changed [`example`].
+pub fn with_text(text: &str) -> Result<(Arc<Device>, Vec<Launch>), LoadError> {
+    let chain = Chain::of_text(text)?;
+    Ok((chain.device, chain.launches))
 }
 
 fn kernel((index, body): (usize, &&str)) -> String {

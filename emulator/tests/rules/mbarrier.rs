@@ -22,6 +22,24 @@ fn test(index: u32, parity: u32) -> String {
     )
 }
 
+/// Tokens, counts, bytes and a dropped arrival, over two phases.
+pub fn example() -> Program {
+    let body = [
+        "mbarrier.arrive.shared::cta.b64 %rd10, [%r1], 2;\nmbarrier.pending_count.b64 %r10, %rd10;\n",
+        &expect(64),
+        ARRIVE,
+        &complete(64),
+        "mbarrier.test_wait.shared::cta.b64 %p1, [%r1], %rd10;\nselp.u32 %r11, 1, 0, %p1;\n",
+        "mbarrier.arrive_drop.shared::cta.b64 _, [%r1];\n",
+        "mbarrier.arrive.noComplete.shared::cta.b64 %rd11, [%r1], 1;\n",
+        ARRIVE,
+        &test(2, 1),
+        "mbarrier.inval.shared::cta.b64 [%r1];\n",
+    ]
+    .concat();
+    alone(3, &body)
+}
+
 const ARRIVE: &str = "mbarrier.arrive.shared::cta.b64 _, [%r1];\n";
 
 fn expect(bytes: u32) -> String {
@@ -273,6 +291,10 @@ fn counts_go_from_1_to_2_to_the_20_less_1() {
         let kind = alone(1, instruction).fail_at(instruction);
         assert_eq!(misuse(kind), MbarrierMisuse::Count { count });
     }
+    // That of a copy is one more.
+    let arrive = "cp.async.mbarrier.arrive.shared::cta.b64 [%r1];";
+    let kind = alone((1 << 20) - 1, arrive).fail_at(arrive);
+    assert_eq!(misuse(kind), MbarrierMisuse::Count { count: 1 << 20 });
 }
 
 #[test]

@@ -15,7 +15,9 @@ pub fn examples() -> Vec<Program> {
         .map(|(kind, ty)| Product::new(kind, [ty; 2], 128, 64));
     let scaled = [("mxf8f6f4.block_scale", E2M3), ("mxf4.block_scale", E2M1)]
         .map(|(kind, ty)| Product::new(kind, [ty; 2], 128, 64).scaled());
-    let products = plain.iter().chain(&scaled);
+    let mut integers = Product::new("i8", [Type { code: 1, ..E4M3 }; 2], 128, 64);
+    integers.more = 2 << 4;
+    let products = plain.iter().chain(&scaled).chain([&integers]);
     products
         .map(|product| product.program(&product.mma("%p18")))
         .collect()

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use ptx_emulator::machine::{FailureKind, LaunchOptions, Mode, Schedule};
+use ptx_emulator::machine::{FailureKind, Launch, LaunchOptions, Mode, Schedule};
 
 use changes::{Change, changes};
 use originals::Original;
@@ -84,22 +84,29 @@ impl Case {
 impl Original {
     /// Runs a text in place of this original; also says how many warps its launch has.
     fn run(&self, text: &str, mode: Mode, schedule: Schedule) -> (Outcome, u64) {
-        let (device, mut launch) = match (self.prepare)(text) {
+        let (device, mut launches) = match (self.prepare)(text) {
             Ok(prepared) => prepared,
             Err(error) => return (Outcome::Refused(error.to_string()), 0),
         };
-        launch.options = LaunchOptions {
-            mode,
-            schedule,
-            threads: 1,
-            step_limit: STEP_LIMIT,
-            ..LaunchOptions::default()
-        };
+        for launch in &mut launches {
+            launch.options = LaunchOptions {
+                mode,
+                schedule,
+                threads: 1,
+                step_limit: STEP_LIMIT,
+                ..LaunchOptions::default()
+            };
+        }
         let product = |shape: [u32; 3]| shape.into_iter().map(u64::from).product::<u64>();
-        let warps = product(launch.grid) * product(launch.block).div_ceil(32);
-        let outcome = match device.launch(&launch) {
-            Ok(report) => Outcome::Ran {
-                steps: report.warp_instructions,
+        let warps_of = |launch: &Launch| product(launch.grid) * product(launch.block).div_ceil(32);
+        let warps = launches.iter().map(warps_of).sum();
+        let outcome = match device.launch_chain(&launches) {
+            Ok(reports) => Outcome::Ran {
+                steps: reports
+                    .iter()
+                    .map(|report| report.warp_instructions)
+                    .max()
+                    .unwrap_or(0),
             },
             Err(failure) => Outcome::Failed {
                 steps: match &failure.kind {

@@ -212,14 +212,42 @@ fn a_relaxed_arrival_hands_nothing_over() {
 
 #[test]
 fn others_use_an_mbarrier_behind_a_barrier() {
-    let program = |sync: &str| {
-        two_warps(&format!(
-            "@%p31 mbarrier.init.shared::cta.b64 [%r1], 1;\n{sync}\n\
-             @%p1 mbarrier.arrive.shared::cta.b64 _, [%r1];\n"
-        ))
-    };
-    clean(program("bar.sync 0;"));
-    error(program(""), "E5", "mbarrier.arrive");
+    let init = "@%p31 mbarrier.init.shared::cta.b64 [%r1], 1;\n";
+    for (instruction, operands) in [
+        ("mbarrier.arrive.shared::cta.b64", "_, [%r1]"),
+        ("mbarrier.inval.shared::cta.b64", "[%r1]"),
+    ] {
+        let program = |sync| two_warps(&format!("{init}{sync}\n@%p1 {instruction} {operands};\n"));
+        clean(program("bar.sync 0;"));
+        error(program(""), "E5", instruction);
+        // The report names the other party, what it did and where.
+        let report = program("").mode(Mode::Check).fail_late().to_string();
+        assert!(
+            report.contains("which warp 0 of CTA (0, 0, 0) initialised"),
+            "{report}"
+        );
+        let at = report.split("the other: ").nth(1);
+        assert!(
+            at.is_some_and(|at| at.contains("mbarrier.init")),
+            "{report}"
+        );
+    }
+}
+
+/// To others, its initialisation and its end are stores.
+#[test]
+fn an_mbarrier_begins_and_ends_behind_other_accesses() {
+    let init = "@%p31 mbarrier.init.shared::cta.b64 [%r1], 1;\n";
+    let inval = "@%p31 mbarrier.inval.shared::cta.b64 [%r1];\n";
+    let store = "@%p1 st.shared.u32 [%r1], 7;\n";
+    let nap = "nanosleep.u32 20;\nnanosleep.u32 20;\nnanosleep.u32 20;\n";
+    let program =
+        |first: &str, sync: &str, then: &str| two_warps(&format!("{first}{sync}\n{then}"));
+    clean(program(store, "bar.sync 0;", init));
+    error(program(store, nap, init), "E3", "mbarrier.init");
+    let used = format!("{init}{inval}");
+    clean(program(&used, "bar.sync 0;", store));
+    error(program(&used, nap, store), "E3", "st.shared");
 }
 
 #[test]
@@ -241,6 +269,9 @@ fn each_phase_is_waited_for_before_an_arrival_of_the_next() {
     let program = |between: &str| Program::new(&format!("{BARRIERS}{arrive}{between}{arrive}"));
     clean(program(&wait(0, 0)));
     warning(program(""), "E5", "mbarrier.arrive");
+    // A barrier that is initialised again starts over.
+    let again = "@%p31 mbarrier.inval.shared::cta.b64 [%r1];\n@%p31 mbarrier.init.shared::cta.b64 [%r1], 1;\n";
+    clean(program(&format!("{}{again}", wait(0, 0))));
 }
 
 /// Warp 0 goes through phases whether or not warp 1 has seen them: by parity, warp 1 may take one for another.

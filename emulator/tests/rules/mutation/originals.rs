@@ -12,8 +12,8 @@ use ptx_emulator::tma::{
 use super::super::mma::{Product, SWIZZLE_128B};
 use super::super::program::*;
 use super::super::{
-    cluster, cp_async, launch_control, matrix_load, mma, mma_kinds, mma_sync, pair, tensormap, tma,
-    tma_store, wgmma,
+    atomics, cluster, cp_async, dependent_launch, launch_control, matrix_load, mbarrier, mma,
+    mma_kinds, mma_sync, pair, tensormap, tma, tma_store, wgmma,
 };
 
 const SHIPPED: &str = include_str!("../../../../host-crate/ptx/nvfp4_dual_gemm.sm_100f.ptx");
@@ -32,14 +32,14 @@ const COMPILED: [&str; 9] = [
     include_str!("../../fixtures/triton/softmax_sm100.ptx"),
 ];
 
-type Prepare = Box<dyn Fn(&str) -> Result<(Arc<Device>, Launch), LoadError> + Send + Sync>;
+type Prepare = Box<dyn Fn(&str) -> Result<(Arc<Device>, Vec<Launch>), LoadError> + Send + Sync>;
 
-/// A valid module and what it takes to launch its first kernel.
+/// A valid module and what it takes to launch its first kernel, or all as each other's dependents.
 pub struct Original {
     pub lines: Vec<String>,
     /// Whether its arguments are right, so that it has to run unchanged.
     pub runs: bool,
-    /// A device and the launch of a text in this one's place.
+    /// A device and the launches of a text in this one's place.
     pub prepare: Prepare,
 }
 
@@ -52,13 +52,21 @@ impl From<Program> for Original {
         Original {
             lines: lines(program.text()),
             runs: true,
-            prepare: Box::new(move |text| program.with_text(text)),
+            prepare: Box::new(move |text| {
+                let (device, launch) = program.with_text(text)?;
+                Ok((device, vec![launch]))
+            }),
         }
     }
 }
 
 pub fn all() -> Vec<Original> {
     let mut originals: Vec<Original> = small_programs().into_iter().map(Original::from).collect();
+    originals.push(Original {
+        lines: lines(&dependent_launch::example()),
+        runs: true,
+        prepare: Box::new(dependent_launch::with_text),
+    });
     originals.extend(shipped());
     originals.extend(COMPILED.into_iter().map(compiled));
     originals
@@ -94,7 +102,8 @@ fn small_programs() -> Vec<Program> {
         .map(with_map)
         .into();
     programs.extend([
-        cluster::example(),
+        atomics::example(),
+        mbarrier::example(),
         cp_async::example(),
         launch_control::example(),
         matrix_load::example(),
@@ -104,6 +113,7 @@ fn small_programs() -> Vec<Program> {
         tma_store::example(),
         wgmma::example(),
     ]);
+    programs.extend(cluster::examples());
     programs.extend(mma_kinds::examples());
     programs
 }
@@ -196,7 +206,7 @@ fn module(
             kernel,
             options: LaunchOptions::default(),
         };
-        Ok((device, launch))
+        Ok((device, vec![launch]))
     };
     Original {
         lines: lines(text),
