@@ -1,6 +1,8 @@
 //! Decoded instructions. Every field that an instruction's text can carry is resolved here, once, at load.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use super::registers::RegisterUse;
 
 /// A register slot. Each slot holds 64 bits per lane; narrower registers are zero-extended; a predicate is 0 or 1.
 pub type Reg = u32;
@@ -65,8 +67,19 @@ pub struct Kernel {
     /// The registers that each instruction names, `wgmma` aside: only in kernels with `wgmma`, whose operations own
     /// registers while they are in flight. Indexed like `code`.
     pub register_accesses: Option<Vec<Box<[Reg]>>>,
+    /// Names in the text, by slot; empty for slots that the decoder added.
+    pub register_names: Vec<Box<str>>,
+    pub(super) register_uses: OnceLock<Box<[RegisterUse]>>,
     /// Source text lines, for reports.
     pub text: Arc<[String]>,
+}
+
+impl Kernel {
+    /// What each instruction does to registers. Indexed like `code`.
+    pub fn register_uses(&self) -> &[RegisterUse] {
+        let uses = || self.code.iter().map(RegisterUse::of).collect();
+        self.register_uses.get_or_init(uses)
+    }
 }
 
 /// A `.shared` variable, for reports.
@@ -125,7 +138,7 @@ pub enum Type {
     F64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     Cta,
     Cluster,
@@ -264,6 +277,8 @@ pub enum Op {
         address: Address,
         a: [Src; 2],
         b: Option<[Src; 2]>,
+        semantics: Semantics,
+        scope: Scope,
     },
     Fence {
         kind: FenceKind,

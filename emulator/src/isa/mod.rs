@@ -9,6 +9,7 @@ mod decode;
 pub mod ir;
 mod load;
 pub mod matrix;
+pub mod registers;
 pub mod windows;
 
 pub use decode::{load, load_tree};

@@ -13,7 +13,7 @@ use super::launch_control::PendingClusters;
 use super::livelock::{Spinning, Watch};
 use super::mbarrier::MBARRIER_BYTES;
 use super::operation::{Issuer, Operation, Work};
-use super::order::{Order, Ticket};
+use super::order::{GridOrder, Order, Ticket};
 use super::pair;
 use super::places::{ColumnOwner, Copies};
 use super::random::SplitMix64;
@@ -52,6 +52,8 @@ pub struct Context<'l> {
     /// Host threads that run them.
     pub threads: usize,
     pub spinning: Spinning,
+    /// What is known of the order of accesses to global memory.
+    pub order: GridOrder,
     /// Of the launch, among those observed.
     pub number: u64,
 }
@@ -153,7 +155,7 @@ impl<'l> Cluster<'l> {
             index: 0,
             ctas: (0..x * y * z).map(|_| Cta::default()).collect(),
             engine: Engine::new(),
-            order: Order::new(context.kernel, context.launch.options.mode),
+            order: Order::new(context.launch, &context.order),
             global,
             changed_maps: ChangedMaps::default(),
             steps: 0,
@@ -171,24 +173,12 @@ impl<'l> Cluster<'l> {
     /// Makes it the cluster with this index in the grid, about to start.
     pub fn reset(&mut self, index: u64) {
         self.index = index;
-        let Launch {
-            block,
-            cluster,
-            options,
-            ..
-        } = self.context.launch;
+        let Launch { block, options, .. } = self.context.launch;
         let kernel = self.context.kernel;
         let threads: u32 = block.iter().product();
         let warps = threads.div_ceil(LANES as u32) as usize;
-        let first = self.context.launch.first_cta(index);
         for (rank, cta) in self.ctas.iter_mut().enumerate() {
-            let rank = rank as u32;
-            let within = [
-                rank % cluster[0],
-                rank / cluster[0] % cluster[1],
-                rank / cluster[0] / cluster[1],
-            ];
-            cta.id = [0, 1, 2].map(|d| first[d] + within[d]);
+            cta.id = self.context.launch.cta(index, rank as u32);
             cta.saw_last_cluster = false;
             cta.launched_dependents = false;
             cta.shared.reset(
@@ -221,7 +211,7 @@ impl<'l> Cluster<'l> {
         self.engine.reset(options.mode, asynchrony, index);
         if let Some(order) = &mut self.order {
             let ids = self.ctas.iter().map(|cta| cta.id).collect();
-            order.reset(ids, warps, self.context.shared_bytes);
+            order.reset(index, ids, warps, self.context.shared_bytes);
         }
         self.turns.reset(turns, index, self.ctas.len(), warps);
         self.spurious = spurious.map(|seed| SplitMix64::new(seed, index));
@@ -376,7 +366,7 @@ impl<'l> Cluster<'l> {
             return Ok(());
         };
         let group = self.ctas[at.cta].warps[at.warp].bulk_groups[lane];
-        order.issue(operation, group)?;
+        order.issue(operation, group, &self.global)?;
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use super::cluster_fault::ClusterMisfit;
 use super::global::GlobalView;
 use super::launch_control::PendingClusters;
 use super::livelock::Spinning;
+use super::order::GridOrder;
 use super::report::{FailureKind, Step, failure};
 use super::residents::Residents;
 use super::{Device, Launch, LaunchFailure, LaunchReport, registers};
@@ -98,6 +99,7 @@ impl Device {
             resident,
             threads,
             spinning: Spinning::new(threads),
+            order: GridOrder::default(),
             number: launch
                 .options
                 .observer

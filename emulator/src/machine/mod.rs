@@ -152,6 +152,14 @@ impl Launch {
         product.max(1)
     }
 
+    /// The CTA of this rank in a cluster, by the cluster's index in the grid.
+    fn cta(&self, index: u64, rank: u32) -> [u32; 3] {
+        let [x, y, _] = self.cluster;
+        let within = [rank % x, rank / x % y, rank / x / y];
+        let first = self.first_cta(index);
+        [0, 1, 2].map(|d| first[d] + within[d])
+    }
+
     /// The first CTA of a cluster, by the cluster's index in the grid.
     fn first_cta(&self, index: u64) -> [u32; 3] {
         let Self { grid, cluster, .. } = self;

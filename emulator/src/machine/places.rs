@@ -147,12 +147,15 @@ impl Cluster<'_> {
     }
 
     pub fn places_of(&self, finding: &Finding) -> Vec<Place> {
-        let of = finding.memory_of;
-        let Some(cta) = self.ctas.iter().position(|cta| cta.id == of) else {
+        let range = finding.range.clone();
+        if finding.allocation.is_some() {
+            return vec![self.global_place(range)];
+        }
+        let Some(of) = finding.memory_of else {
             return Vec::new();
         };
-        let range = finding.range.start.into()..finding.range.end.into();
-        vec![self.place(finding.space, range, cta)]
+        let cta = self.ctas.iter().position(|cta| cta.id == of);
+        cta.map_or_else(Vec::new, |cta| vec![self.place(finding.space, range, cta)])
     }
 
     /// Completes warnings that the last instruction gave.

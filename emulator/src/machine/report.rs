@@ -468,7 +468,7 @@ impl fmt::Display for AsyncRace {
 }
 
 /// A lane mask in words: "lane 3", "lanes 0-15, 31", "all lanes".
-struct Lanes(u32);
+pub(super) struct Lanes(pub u32);
 
 impl fmt::Display for Lanes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -149,16 +149,24 @@ impl Cluster<'_> {
                 None => mask,
                 Some(guard) => self.guarded(cta, warp, guard, mask),
             };
-            if active == 0 {
-                pc += 1;
-                continue;
-            }
             let at = At {
                 cta,
                 warp,
                 group,
                 line: inst.line,
             };
+            if let Some(order) = &mut self.order {
+                let uses = &kernel.register_uses()[pc as usize];
+                let registers = &self.ctas[cta].warps[warp].registers;
+                let by = at.issuer(0);
+                order
+                    .instruction(by, uses, inst.guard, registers, (mask, active))
+                    .map_err(|finding| self.failed(at, mask, finding.into()))?;
+            }
+            if active == 0 {
+                pc += 1;
+                continue;
+            }
             self.ctas[cta].warps[warp].groups[group].pc = pc;
             if let Some(accesses) = &kernel.register_accesses {
                 self.access_registers(at, &accesses[pc as usize])

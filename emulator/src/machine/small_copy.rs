@@ -52,6 +52,14 @@ impl SmallCopies {
         )
     }
 
+    /// The lanes that copy.
+    pub fn active_lanes(&self) -> u32 {
+        let lanes = self.lanes.iter().enumerate();
+        lanes.fold(0, |mask, (lane, copy)| {
+            mask | u32::from(copy.is_some()) << lane
+        })
+    }
+
     /// Whether the thread has a copy among them.
     pub fn includes(&self, issuer: &Issuer, thread: &Issuer) -> bool {
         issuer.same_warp(thread) && self.lanes[thread.lane as usize].is_some()

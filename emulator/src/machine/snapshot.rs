@@ -58,7 +58,9 @@ impl Cluster<'_> {
                 Memory::Tensor if written.iter().all(|other| region.overlap(other).is_none()) => {
                     let rows =
                         rows(region).flat_map(|(lane, columns)| &cta.tensor.row(lane)[columns]);
-                    snapshot.tensor.push((region.clone(), rows.copied().collect()));
+                    snapshot
+                        .tensor
+                        .push((region.clone(), rows.copied().collect()));
                 }
                 _ => {}
             }

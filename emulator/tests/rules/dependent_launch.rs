@@ -248,7 +248,7 @@ fn dependents_start_when_every_cta_has_launched_them_or_exited() {
     setp.eq.u32 %p2, %r3, 2;
     @!%p2 bra POLLING;
     griddepcontrol.launch_dependents;
-    st.global.u32 [%rd1], 5;
+    st.volatile.global.u32 [%rd1], 5;
     bra DONE;
 POLLING:
     @!%p1 bra DONE;

@@ -465,3 +465,62 @@ fn loads_of_what_was_never_written_are_warned_of() {
             .replace("%r10", "%rs0"),
     ));
 }
+
+// ---- lanes of one warp -------------------------------------------------------------------------------------------------
+
+/// Lanes exchange through memory: lane 0 stores, lane 1 loads.
+fn exchange(between: &str, memory: &str) -> Program {
+    let (store, load) = match memory {
+        "shared" => (
+            "st.shared.u32 [%r1+1024], 7;",
+            "ld.shared.u32 %r10, [%r1+1024];",
+        ),
+        _ => ("st.global.u32 [%rd0], 7;", "ld.global.u32 %r10, [%rd0];"),
+    };
+    Program::new(&format!(
+        "setp.eq.u32 %p1, %r2, 1;\n@%p31 {store}\n{between}\n@%p1 {load}\n"
+    ))
+}
+
+/// They have program counters of their own: that they usually run together orders nothing.
+#[test]
+fn lanes_that_exchange_through_memory_meet_between() {
+    for (memory, rule) in [("shared", "E3"), ("global", "E12")] {
+        let load = format!("ld.{memory}");
+        for meeting in [
+            "bar.warp.sync -1;",
+            "setp.lt.u32 %p3, %r2, 2;\n@%p3 bar.warp.sync 3;",
+            "bar.sync 0;",
+            "shfl.sync.idx.b32 %r11, %r0, 0, 31, -1;",
+            "vote.sync.any.pred %p2, %p1, -1;",
+        ] {
+            clean(exchange(meeting, memory));
+        }
+        for nothing in ["", "nanosleep.u32 20;", "@%p31 bar.warp.sync 1;"] {
+            exchange(nothing, memory).mode(Mode::Check).run();
+            let strict = exchange(nothing, memory).mode(Mode::Strict);
+            strict.breaks(Asynchrony::Late, rule, &load);
+            let failure = exchange(nothing, memory).mode(Mode::Strict).fail_late();
+            let text = failure.to_string();
+            assert!(text.contains("which lane 0 of warp 0"), "{text}");
+            assert!(text.contains("no `bar.warp.sync`"), "{text}");
+        }
+    }
+    // A load, and a store that overwrites what it reads.
+    let body = |between: &str| {
+        Program::new(&format!(
+            "@%p31 st.shared.u32 [%r1+1024], 6;\nbar.warp.sync -1;\nld.shared.u32 %r10, [%r1+1024];\n{between}\n\
+             @%p31 st.shared.u32 [%r1+1024], 7;\n"
+        ))
+    };
+    clean(body("bar.warp.sync -1;"));
+    let strict = body("").mode(Mode::Strict);
+    strict.breaks(Asynchrony::Late, "E3", "st.shared.u32 [%r1+1024], 7");
+    // Each lane may do with its own bytes what it likes; all may store one value.
+    clean(Program::new(
+        "shl.b32 %r10, %r2, 2;\nadd.u32 %r10, %r10, %r1;\nst.shared.u32 [%r10], %r0;\nld.shared.u32 %r11, [%r10];\n\
+         st.shared.u32 [%r10], 5;\nst.shared.u32 [%r1+1024], 5;\n",
+    ));
+    let different = Program::new("st.shared.u32 [%r1+1024], %r2;").mode(Mode::Strict);
+    different.breaks(Asynchrony::Late, "E3", "st.shared");
+}

@@ -229,6 +229,7 @@ impl Program {
 
     /// What strict mode would refuse of a program that runs, when asynchronous operations complete late.
     pub fn warnings(&self) -> Vec<Warning> {
+        self.reset();
         let report = self.device.launch(&self.launch);
         report
             .unwrap_or_else(|failure| panic!("{failure}"))

@@ -187,7 +187,7 @@ fn operands_are_checked() {
         assert!(error.contains(message), "{line}: {error}");
     }
     let kind = program(&format!(
-        "{}@%p31 {}",
+        "{}{GLOBAL_MAP}@%p31 {}",
         build(),
         copy().replace(GLOBAL_MAP, "")
     ))

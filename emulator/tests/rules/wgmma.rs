@@ -172,9 +172,10 @@ fn registers_of_a_are_owned_too() {
     let mma = format!(
         "wgmma.mma_async.sync.aligned.m64n8k16.f32.f16.f16 {D}, {{%r20, %r21, %r22, %r23}}, %rd11, %p0, 1, 1, 0;\n"
     );
-    let body = format!("{FENCE}{mma}{COMMIT}mov.b32 %r21, 0;\n{WAIT}");
-    refused(&body, "mov.b32 %r21, 0", "A of a wgmma.mma_async in flight");
-    let body = format!("{FENCE}mov.b32 %r21, 0;\n{mma}{COMMIT}{WAIT}");
+    let a = "mov.b32 %r20, 0;\nmov.b32 %r21, 0;\nmov.b32 %r22, 0;\nmov.b32 %r23, 0;\n";
+    let body = format!("{a}{FENCE}{mma}{COMMIT}mov.b32 %r21, 1;\n{WAIT}");
+    refused(&body, "mov.b32 %r21, 1", "A of a wgmma.mma_async in flight");
+    let body = format!("{a}{FENCE}mov.b32 %r21, 1;\n{mma}{COMMIT}{WAIT}");
     refused(&body, "wgmma.mma_async", "after the last wgmma.fence");
 }
 

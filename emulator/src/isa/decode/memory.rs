@@ -190,7 +190,8 @@ impl Decoder<'_> {
         };
         let (address, space) = self.address_in(&rest[0], space)?;
         if ty == Type::B128 {
-            return self.wide_atomic(op, destination, address, space, &rest[1..=values]);
+            let strength = (semantics, scope);
+            return self.wide_atomic(op, destination, address, space, &rest[1..=values], strength);
         }
         if length > 1 && !matches!(space, Space::Global | Space::Generic) {
             return Err("vectors are updated in global memory only".into());
@@ -249,6 +250,7 @@ impl Decoder<'_> {
         address: Address,
         space: Space,
         values: &[Operand],
+        (semantics, scope): (Semantics, Scope),
     ) -> Decoded<()> {
         let destination = destination.ok_or("`red` does not take 128 bits")?;
         let dsts = match destination {
@@ -266,6 +268,8 @@ impl Decoder<'_> {
             address,
             a,
             b,
+            semantics,
+            scope,
         });
         Ok(())
     }

@@ -33,7 +33,7 @@ mod wide;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use self::modifiers::Modifiers;
 use self::scope::{Label, Scopes, Variable};
@@ -263,6 +263,8 @@ impl<'a> Decoder<'a> {
             reconvergence: super::control_flow::reconvergence(&self.code),
             code: self.code,
             registers: self.scopes.slots(),
+            register_names: self.scopes.into_names(),
+            register_uses: OnceLock::new(),
             params,
             param_bytes,
             static_shared_bytes: layout.static_bytes,

@@ -62,32 +62,41 @@ struct Scope<'a> {
 
 pub(super) struct Scopes<'a> {
     scopes: Vec<Scope<'a>>,
-    slots: u32,
+    /// Of the register in each slot.
+    names: Vec<Box<str>>,
 }
 
 impl<'a> Scopes<'a> {
     pub fn new() -> Self {
         Scopes {
             scopes: Vec::new(),
-            slots: 0,
+            names: Vec::new(),
         }
     }
 
     pub fn slots(&self) -> usize {
-        self.slots as usize
+        self.names.len()
+    }
+
+    pub fn into_names(self) -> Vec<Box<str>> {
+        self.names
     }
 
     pub fn new_slot(&mut self) -> Reg {
-        let slot = self.slots;
-        self.slots += 1;
+        self.named_slot("")
+    }
+
+    fn named_slot(&mut self, name: &str) -> Reg {
+        let slot = self.names.len() as Reg;
+        self.names.push(name.into());
         slot
     }
 
     /// A register of 128 bits takes two slots, the low half's first.
-    fn new_register(&mut self, bits: u32) -> Register {
-        let slot = self.new_slot();
+    fn new_register(&mut self, name: &str, bits: u32) -> Register {
+        let slot = self.named_slot(name);
         if bits == 128 {
-            self.new_slot();
+            self.named_slot(name);
         }
         Register { slot, bits }
     }
@@ -121,7 +130,7 @@ impl<'a> Scopes<'a> {
                 }
             }
             None => {
-                let register = self.new_register(bits);
+                let register = self.new_register(name, bits);
                 self.declare(name, Symbol::Register(register));
             }
         }
@@ -168,7 +177,7 @@ impl<'a> Scopes<'a> {
             let Some(bits) = self.scopes[index].family_bits(name) else {
                 continue;
             };
-            let symbol = Symbol::Register(self.new_register(bits));
+            let symbol = Symbol::Register(self.new_register(name, bits));
             self.scopes[index].symbols.insert(name.to_owned(), symbol);
             return Some(symbol);
         }

@@ -23,6 +23,7 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<Flow
     let required = members & warp.live;
     if active == required {
         apply(warp, op, active, mode)?;
+        meet(cluster, at, active);
         return Ok(Flow::Next);
     }
     let pc = warp.groups[at.group].pc;
@@ -57,7 +58,14 @@ pub fn execute(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<Flow
             warp.release(index);
         }
     }
+    meet(cluster, at, required);
     Ok(Flow::Rejoin)
+}
+
+fn meet(cluster: &mut Cluster, at: At, lanes: u32) {
+    if let Some(order) = &mut cluster.order {
+        order.lanes_meet(at.issuer(0), lanes);
+    }
 }
 
 fn members(op: &Op) -> Src {

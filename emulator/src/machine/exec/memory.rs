@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{Ordering, fence};
 
+use super::global_order::{self, Exchange};
 use super::low_bits;
-use crate::isa::ir::{Address, Op, Semantics, Space, Src, Type};
+use crate::isa::ir::{Address, AtomicOp, Op, Semantics, Space, Src, Type};
 use crate::isa::windows::{self, generic_window};
 use crate::machine::atomics::{self, element, element_bytes};
 use crate::machine::cluster::{At, Cluster};
-use crate::machine::footprint::{Access, SharedAddress};
+use crate::machine::footprint::SharedAddress;
 use crate::machine::report::{FailureKind, Step};
 use crate::machine::warp::{Warp, lanes};
 use crate::tma::tensor_map::{TENSOR_MAP_ALIGNMENT, TENSOR_MAP_BYTES};
@@ -78,13 +79,25 @@ pub fn load(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         dsts,
         address,
         semantics,
-        ..
+        scope,
     } = op
     else {
         return Ok(());
     };
     let bytes = element_bytes(*ty)?;
     let total = bytes * dsts.len() as u32;
+    let access = global_order::Access {
+        space: *space,
+        address,
+        bytes: total,
+        writes: false,
+        is_atomic: false,
+        swaps: false,
+        semantics: *semantics,
+        scope: *scope,
+    };
+    global_order::check(cluster, at, active, access, |_, _, _| false)?;
+    let exchange = Exchange::of(cluster, access);
     let extend = is_signed(*ty).then_some((bytes * 8, *register_bits));
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
@@ -96,10 +109,10 @@ pub fn load(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         match from {
             Place::Global(address) => {
                 aligned("global", address, total)?;
-                cluster.check_global(address, total, Access::Read)?;
                 for (index, value) in values.iter_mut().enumerate() {
                     let step = u64::from(bytes) * index as u64;
                     *value = cluster.global.load(address + step, bytes.into())?;
+                    exchange.acquire(cluster, at.issuer(lane), address + step);
                 }
             }
             Place::Shared(address) => {
@@ -116,6 +129,7 @@ pub fn load(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
                 }
             }
             Place::Local(offset) => {
+                let warp = &cluster.ctas[at.cta].warps[at.warp];
                 let memory = local(warp, lane, cluster.context.kernel.local_bytes);
                 load_elements("local", memory, offset, bytes, values)?;
             }
@@ -175,13 +189,32 @@ pub fn store(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         srcs,
         address,
         semantics,
-        ..
+        scope,
     } = op
     else {
         return Ok(());
     };
     let bytes = element_bytes(*ty)?;
     let total = bytes * srcs.len() as u32;
+    let access = global_order::Access {
+        space: *space,
+        address,
+        bytes: total,
+        writes: true,
+        is_atomic: false,
+        swaps: false,
+        semantics: *semantics,
+        scope: *scope,
+    };
+    global_order::check(cluster, at, active, access, |cluster, lane, address| {
+        let warp = &cluster.ctas[at.cta].warps[at.warp];
+        srcs.iter().enumerate().all(|(index, source)| {
+            let address = address.wrapping_add(u64::from(bytes) * index as u64);
+            let value = warp.value(*source, lane);
+            cluster.global.holds(address, bytes.into(), value)
+        })
+    })?;
+    let mut exchange = Exchange::of(cluster, access);
     if matches!(semantics, Semantics::Release) {
         fence(Ordering::Release);
     }
@@ -191,18 +224,18 @@ pub fn store(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         match to {
             Place::Global(address) => {
                 aligned("global", address, total)?;
-                cluster.check_global(address, total, Access::Write)?;
                 for (index, source) in srcs.iter().enumerate() {
                     let address = address + u64::from(bytes) * index as u64;
-                    cluster
-                        .global
-                        .store(address, bytes.into(), warp.value(*source, lane))?;
+                    exchange.release(cluster, at.issuer(lane), address, false);
+                    let value = cluster.ctas[at.cta].warps[at.warp].value(*source, lane);
+                    cluster.global.store(address, bytes.into(), value)?;
                 }
             }
             Place::Shared(address) => {
                 let by = at.issuer(lane);
                 if cluster.order.is_some() {
                     let shared = cluster.ctas[address.cta as usize].shared.window();
+                    let warp = &cluster.ctas[at.cta].warps[at.warp];
                     let repeats = repeats(shared, address.offset, bytes, |index| {
                         Some(warp.value(*srcs.get(index)?, lane))
                     });
@@ -263,12 +296,24 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         b,
         alignment,
         semantics,
-        ..
+        scope,
     } = op
     else {
         return Ok(());
     };
     let bytes = element_bytes(*ty)?;
+    let access = global_order::Access {
+        space: *space,
+        address,
+        bytes,
+        writes: true,
+        is_atomic: true,
+        swaps: *op == AtomicOp::CompareAndSwap,
+        semantics: *semantics,
+        scope: *scope,
+    };
+    global_order::check(cluster, at, active, access, |_, _, _| false)?;
+    let mut exchange = Exchange::of(cluster, access);
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         let operand = warp.value(*a, lane);
@@ -276,10 +321,13 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         let old = match place(cluster, at, *space, warp.address(address, lane))? {
             Place::Global(address) => {
                 aligned("global", address, *alignment)?;
-                cluster.check_global(address, bytes, Access::Atomic)?;
-                cluster.global.update(address, bytes.into(), |old| {
+                let by = at.issuer(lane);
+                exchange.release(cluster, by, address, true);
+                let old = cluster.global.update(address, bytes.into(), |old| {
                     atomics::combine_global(*op, *ty, old, operand, second)
-                })?
+                })?;
+                exchange.acquire(cluster, by, address);
+                old
             }
             Place::Shared(address) => {
                 let by = at.issuer(lane);
@@ -315,11 +363,25 @@ pub fn wide_atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<
         address,
         a,
         b,
+        semantics,
+        scope,
     } = op
     else {
         return Ok(());
     };
     const BYTES: u32 = 16;
+    let access = global_order::Access {
+        space: *space,
+        address,
+        bytes: BYTES,
+        writes: true,
+        is_atomic: true,
+        swaps: b.is_some(),
+        semantics: *semantics,
+        scope: *scope,
+    };
+    global_order::check(cluster, at, active, access, |_, _, _| false)?;
+    let mut exchange = Exchange::of(cluster, access);
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         let a = a.map(|half| warp.value(half, lane));
@@ -331,8 +393,11 @@ pub fn wide_atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<
         };
         let old = match place(cluster, at, *space, warp.address(address, lane))? {
             Place::Global(address) => {
-                cluster.check_global(address, BYTES, Access::Atomic)?;
-                cluster.global.update_pair(address, update)?
+                let by = at.issuer(lane);
+                exchange.release(cluster, by, address, true);
+                let old = cluster.global.update_pair(address, update)?;
+                exchange.acquire(cluster, by, address);
+                old
             }
             Place::Shared(address) => {
                 let by = at.issuer(lane);

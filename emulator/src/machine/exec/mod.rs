@@ -3,6 +3,7 @@
 mod barriers;
 mod collective;
 mod copies;
+mod global_order;
 mod launch_control;
 mod matrix;
 mod memory;
@@ -106,10 +107,10 @@ pub fn execute(cluster: &mut Cluster, at: At, inst: &Inst, active: u32) -> Step<
             }
         }
 
-        Op::Fence { kind, .. } => {
+        Op::Fence { kind, scope } => {
             std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
             if let Some(order) = &mut cluster.order {
-                order.fence(at.issuer(0), *kind);
+                order.fence(at.issuer(0), *kind, *scope);
             }
         }
         Op::Prefetch {

@@ -150,7 +150,7 @@ pub fn wait_group(cluster: &mut Cluster, at: At, pending: u32, read: bool, activ
     if let Some(order) = &mut cluster.order {
         for lane in lanes(active) {
             let groups = committed[lane].saturating_sub(pending);
-            order.wait_bulk_groups(at.issuer(lane), groups);
+            order.wait_bulk_groups(at.issuer(lane), groups, read);
         }
     }
     Flow::Next

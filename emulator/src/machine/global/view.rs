@@ -91,6 +91,14 @@ impl GlobalView {
         self.find(address, 1).ok().map(|block| block.extent)
     }
 
+    /// Whether the element of `bytes` (1, 2, 4 or 8) bytes at `address` is the low part of `value`. Nobody's access.
+    pub fn holds(&self, address: u64, bytes: u64, value: u64) -> bool {
+        self.aligned_pointer(address, bytes).is_ok_and(|pointer| {
+            let part = Part::at(pointer);
+            (part.load() >> part.shift() ^ value) & mask(bytes as usize) == 0
+        })
+    }
+
     /// Whether `bytes` bytes at `address` lie in one allocation. Zero bytes always do.
     pub fn check(&self, address: u64, bytes: u64) -> Result<(), GlobalFault> {
         if bytes == 0 {

@@ -30,6 +30,8 @@ pub enum AgentKind {
     TensorStores { cta: u32, warp: u32 },
     /// Bulk groups of a thread that have read their sources.
     BulkReads(Thread),
+    /// … that have written their destinations.
+    BulkWrites(Thread),
     /// `cp.async` of a warp that are complete.
     Copies { cta: u32, warp: u32 },
     /// `wgmma.mma_async` of a warp that are complete.

@@ -4,7 +4,7 @@
 use super::agents::AgentKind;
 use super::clock::{Epoch, Knowledge};
 use super::{Finding, Found, Order, Rule, Severity, Ticket, WarpClocks};
-use crate::isa::ir::{FenceKind, Semantics};
+use crate::isa::ir::{FenceKind, Scope, Semantics};
 use crate::machine::footprint::SharedAddress;
 use crate::machine::mbarrier::MBARRIER_BYTES;
 use crate::machine::operation::Issuer;
@@ -68,6 +68,7 @@ impl WarpClocks {
                 self.seen.join(from);
             }
         }
+        self.lanes_waited();
     }
 }
 
@@ -220,8 +221,10 @@ impl Order<'_> {
             severity,
             now,
             space: "the mbarrier at",
-            range: address.offset..address.offset.saturating_add(MBARRIER_BYTES),
-            memory_of: self.cta_ids[address.cta as usize],
+            range: address.offset.into()..u64::from(address.offset) + u64::from(MBARRIER_BYTES),
+            memory_of: Some(self.cta_ids[address.cta as usize]),
+            allocation: None,
+            register: None,
             other: None,
             missing: missing.to_owned(),
         }
@@ -231,6 +234,7 @@ impl Order<'_> {
         super::Party {
             cta: self.cta_ids[by.cta as usize],
             warp: by.warp,
+            lanes: None,
             did,
             operation: None,
             source: SourceLine::of(self.kernel, by.line),
@@ -273,15 +277,20 @@ impl Order<'_> {
 
     // ---- fences and words ------------------------------------------------------------------------------------------
 
-    pub fn fence(&mut self, by: Issuer, kind: FenceKind) {
+    pub fn fence(&mut self, by: Issuer, kind: FenceKind, scope: Scope) {
+        let cluster = self.cluster;
         let clocks = self.clocks_mut(by);
         match kind {
             FenceKind::Memory => {
                 let seen = std::mem::take(&mut clocks.seen);
                 clocks.known.join(&seen);
+                clocks.fence_words(cluster, scope);
                 clocks.released = clocks.known.clone();
             }
-            FenceKind::ProxyAsync => clocks.known.proxy.join(&clocks.known.ordinary),
+            FenceKind::ProxyAsync => {
+                clocks.known.proxy.join(&clocks.known.ordinary);
+                clocks.known.grid.fence_proxy();
+            }
             FenceKind::MbarrierInit => {
                 let now = clocks.now();
                 clocks.known.inits.learn(now);

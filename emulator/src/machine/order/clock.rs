@@ -1,11 +1,13 @@
 //! Vector clocks: what an agent knows of the others' progress.
 
+use super::grid_clock::GridClock;
+
 /// A component of a clock. Warps are agents, and so is everything whose completion can be waited for: a phase of an
 /// mbarrier, the tensor operations of a thread, a bulk group.
 pub type Agent = u32;
 
 /// A moment in an agent's own time, which starts at 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch {
     pub agent: Agent,
     pub time: u32,
@@ -58,12 +60,24 @@ pub struct Knowledge {
     /// What the issuers of asynchronous copies had done before. A copy that lands was issued, so this has happened too;
     /// but it makes no memory visible: only the copy's own bytes are (PTX ISA §9.7.9.25.4).
     pub happened: Clock,
+    /// Happens-before of other clusters, through words of global memory.
+    pub grid: GridClock,
+    /// What relaxed reads of global words have shown, and no fence has followed up.
+    pub unfenced: GridClock,
+    /// What fences have made ready to be published by relaxed operations on global words: any fences, and those with GPU
+    /// scope. Barriers pass it on: in split-K kernels all threads fence, and behind a barrier one of them counts up.
+    pub fenced_near: GridClock,
+    pub fenced_wide: GridClock,
 }
 
 impl Knowledge {
     pub fn join(&mut self, other: &Knowledge) {
         self.ordinary.join(&other.ordinary);
         self.proxy.join(&other.proxy);
+        self.grid.join(&other.grid);
+        self.unfenced.join(&other.unfenced);
+        self.fenced_near.join(&other.fenced_near);
+        self.fenced_wide.join(&other.fenced_wide);
         self.join_published(other);
     }
 

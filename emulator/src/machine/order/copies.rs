@@ -20,14 +20,20 @@ impl Order<'_> {
         self.record(by, Epoch { agent, time }, Proxy::Async, Some(operation))
     }
 
-    /// `cp.async.bulk.wait_group`: the thread's first groups are complete.
-    pub fn wait_bulk_groups(&mut self, by: Issuer, groups: u32) {
-        let agent = self.of_thread(by, AgentKind::BulkReads);
-        let complete = Epoch {
-            agent,
-            time: groups,
+    /// `cp.async.bulk.wait_group`: the thread's first groups are complete, or with `read`, their sources have been read.
+    pub fn wait_bulk_groups(&mut self, by: Issuer, groups: u32, read: bool) {
+        let mut learn = |kind| {
+            let agent = self.of_thread(by, kind);
+            let complete = Epoch {
+                agent,
+                time: groups,
+            };
+            self.clocks_mut(by).known.ordinary.learn(complete);
         };
-        self.clocks_mut(by).known.ordinary.learn(complete);
+        learn(AgentKind::BulkReads);
+        if !read {
+            learn(AgentKind::BulkWrites);
+        }
     }
 
     /// The next `cp.async` of the warp. It writes through the generic proxy (PTX ISA §8.6).

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::machine::report::{Place, Site, SourceLine};
+use crate::machine::global::Extent;
+use crate::machine::report::{Lanes, Place, Site, SourceLine};
 
 /// A rule about the order of accesses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +15,8 @@ pub enum Rule {
     ProxyFence,
     /// Conflicting accesses are ordered (PTX ISA §8.7.1).
     Race,
+    /// … those to global memory too, between CTAs as well.
+    GlobalRace,
     /// Accesses to tensor memory are ordered by completion and by tcgen05 fences (PTX ISA §9.7.16.6).
     TensorOrder,
     /// mbarriers are initialised before others use them, and waited for in each phase (PTX ISA §9.7.13.15).
@@ -27,6 +30,7 @@ impl Rule {
             Self::Uninitialised => "E1",
             Self::ProxyFence => "E2",
             Self::Race => "E3",
+            Self::GlobalRace => "E12",
             Self::TensorOrder => "E4",
             Self::Mbarrier => "E5",
         }
@@ -47,6 +51,8 @@ pub enum Severity {
 pub struct Party {
     pub cta: [u32; 3],
     pub warp: u32,
+    /// The lanes that executed the instruction, where they are known.
+    pub lanes: Option<u32>,
     /// "wrote" or "read"
     pub did: &'static str,
     /// Name of the asynchronous operation; `None` where the instruction itself accessed memory.
@@ -61,12 +67,17 @@ pub struct Finding {
     pub severity: Severity,
     /// "reads" or "writes", or what else the instruction does.
     pub now: &'static str,
-    /// "bytes of shared memory", "columns of tensor memory" or "mbarrier".
+    /// "bytes of shared memory", "bytes of global memory", "columns of tensor memory", "mbarrier"
+    /// or "a register".
     pub space: &'static str,
-    /// Bytes from the start of the CTA's window, or columns.
-    pub range: Range<u32>,
-    /// The CTA whose memory it is.
-    pub memory_of: [u32; 3],
+    /// Bytes from the start of the CTA's window or of global memory, or columns.
+    pub range: Range<u64>,
+    /// The CTA whose memory it is, unless it is global.
+    pub memory_of: Option<[u32; 3]>,
+    /// The allocation, in global memory.
+    pub allocation: Option<Extent>,
+    /// The name of the register, if it is one.
+    pub register: Option<String>,
     pub other: Option<Party>,
     /// What is missing, and where.
     pub missing: String,
@@ -74,20 +85,30 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: this instruction {} {} {:#x}..{:#x}",
-            self.rule.id(),
-            self.now,
-            self.space,
-            self.range.start,
-            self.range.end,
-        )?;
+        write!(f, "{}: this instruction {}", self.rule.id(), self.now)?;
+        match &self.register {
+            Some(register) => write!(f, " {register}")?,
+            None => write!(
+                f,
+                " {} {:#x}..{:#x}",
+                self.space, self.range.start, self.range.end
+            )?,
+        }
+        if let Some(Extent { base, bytes }) = self.allocation {
+            let offset = self.range.start.wrapping_sub(base);
+            write!(
+                f,
+                " (offset {offset:#x} in the allocation of {bytes} bytes at {base:#x})"
+            )?;
+        }
         if let Some(other) = &self.other {
             let [x, y, z] = other.cta;
             write!(f, ", which ")?;
             if let Some(operation) = other.operation {
                 write!(f, "a {operation} of ")?;
+            }
+            if let Some(lanes) = other.lanes {
+                write!(f, "{} of ", Lanes(lanes))?;
             }
             write!(
                 f,

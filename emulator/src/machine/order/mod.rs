@@ -18,32 +18,44 @@
 //! warp does not know is unordered, whether or not this run happened to do them in a harmless order. What is in flight
 //! at that time is the asynchronous engine's (`async_engine`) to check.
 //!
-//! Lanes of a warp count as ordered by their program: a missing `bar.warp.sync` is not found.
+//! Lanes of a warp count as ordered by their program, but in strict mode (`lanes`).
 
 mod agents;
 mod barriers;
 mod clock;
 mod copies;
 mod finding;
+mod global;
+mod grid_clock;
+mod lanes;
 mod operations;
+mod pages;
+mod registers;
 mod shadow;
 mod shared;
 mod tensor;
+mod words;
 
 use std::collections::{HashMap, HashSet};
 
 pub use barriers::Use;
 pub use clock::Epoch;
 pub use finding::{Finding, Party, Rule, Severity, Warning};
+pub use global::{GlobalAccess, GridOrder};
+pub use shadow::Effect;
+pub use words::{Strength, Words};
 
-use super::Mode;
 use super::footprint::SharedAddress;
 use super::operation::Issuer;
 use super::report::{Place, Site, SourceLine};
+use super::{Launch, Mode};
 use crate::isa::ir::{Kernel, LANES};
 use agents::{AgentKind, Agents, Thread};
 use barriers::MbarrierClocks;
 use clock::{Clock, Knowledge};
+use grid_clock::ClusterIndex;
+use lanes::LaneClocks;
+use registers::Defined;
 use shadow::{Proxy, Record, RecordId, Records, Shadow};
 
 /// Warnings kept per cluster.
@@ -58,6 +70,8 @@ struct WarpClocks {
     released: Knowledge,
     /// What relaxed operations have shown it; known after its next fence.
     seen: Knowledge,
+    /// Of its lanes, in strict mode.
+    lanes: Option<Box<LaneClocks>>,
     /// tcgen05 operations of others that `tcgen05.fence::after_thread_sync` has ordered before its own.
     tensor: Clock,
     /// Its own tcgen05 operations: loads and stores that it has waited for, and others that it has issued.
@@ -103,12 +117,18 @@ pub enum Ticket {
 /// The checker of one cluster.
 #[derive(Debug)]
 pub struct Order<'l> {
+    launch: &'l Launch,
     kernel: &'l Kernel,
     mode: Mode,
+    /// What all clusters share.
+    grid: &'l GridOrder,
+    cluster: ClusterIndex,
     agents: Agents,
     /// Warps of all CTAs, CTA after CTA.
     warps: Vec<WarpClocks>,
     warps_per_cta: usize,
+    /// Registers of all warps.
+    defined: Vec<Defined>,
     cta_ids: Vec<[u32; 3]>,
     records: Records,
     /// The record of the last instruction: its lanes share it.
@@ -135,14 +155,19 @@ type Found = Result<(), Box<Finding>>;
 
 impl<'l> Order<'l> {
     /// `None` where the mode does not want one.
-    pub fn new(kernel: &'l Kernel, mode: Mode) -> Option<Box<Self>> {
+    pub fn new(launch: &'l Launch, grid: &'l GridOrder) -> Option<Box<Self>> {
+        let mode = launch.options.mode;
         mode.checks_order().then(|| {
             Box::new(Self {
-                kernel,
+                launch,
+                kernel: &launch.kernel,
                 mode,
+                grid,
+                cluster: 0,
                 agents: Agents::default(),
                 warps: Vec::new(),
                 warps_per_cta: 0,
+                defined: Vec::new(),
                 cta_ids: Vec::new(),
                 records: Records::default(),
                 last: None,
@@ -161,9 +186,17 @@ impl<'l> Order<'l> {
         })
     }
 
-    /// Forgets everything but warnings, for CTAs of these ids about to start.
-    pub fn reset(&mut self, cta_ids: Vec<[u32; 3]>, warps_per_cta: usize, shared_bytes: u32) {
+    /// Forgets everything but warnings, for CTAs of these ids about to start; `cluster` is their index in the grid.
+    pub fn reset(
+        &mut self,
+        cluster: u64,
+        cta_ids: Vec<[u32; 3]>,
+        warps_per_cta: usize,
+        shared_bytes: u32,
+    ) {
         let ctas = cta_ids.len();
+        // A grid of more has more CTAs than are ever run.
+        self.cluster = cluster as ClusterIndex;
         self.cta_ids = cta_ids;
         self.warps_per_cta = warps_per_cta;
         self.agents.clear();
@@ -173,11 +206,16 @@ impl<'l> Order<'l> {
                 let agent = self.agents.number(AgentKind::Warp { cta, warp });
                 let mut clocks = WarpClocks {
                     agent,
+                    lanes: self.new_lanes(),
                     ..WarpClocks::default()
                 };
                 clocks.tick();
                 self.warps.push(clocks);
             }
+        }
+        self.defined.resize_with(self.warps.len(), Defined::default);
+        for defined in &mut self.defined {
+            defined.reset(self.kernel.registers);
         }
         self.records.clear();
         self.last = None;
@@ -259,10 +297,14 @@ impl<'l> Order<'l> {
         Record {
             epoch,
             proxy,
-            strong: false,
+            strong: None,
+            effect: Effect::Changes,
             pipe: None,
+            cluster: 0,
             cta: by.cta,
             warp: by.warp,
+            lanes: 0,
+            moment: None,
             line: by.line,
             operation,
         }
@@ -283,10 +325,21 @@ impl<'l> Order<'l> {
         id
     }
 
+    fn cta_of(&self, record: &Record) -> [u32; 3] {
+        match record.lanes {
+            0 => self.cta_ids[record.cta as usize],
+            _ => self.launch.cta(record.cluster.into(), record.cta),
+        }
+    }
+
     fn party(&self, record: &Record, wrote: bool) -> Party {
         Party {
-            cta: self.cta_ids[record.cta as usize],
+            cta: self.cta_of(record),
             warp: record.warp,
+            lanes: match record.moment {
+                Some(moment) => Some(1 << moment.lane),
+                None => (record.lanes != 0).then_some(record.lanes),
+            },
             did: if wrote { "wrote" } else { "read" },
             operation: record.operation,
             source: SourceLine::of(self.kernel, record.line),

@@ -4,6 +4,7 @@ use super::barriers::Use;
 use super::shadow::Proxy;
 use super::{Finding, Found, Order};
 use crate::machine::footprint::{Footprint, Memory};
+use crate::machine::global::GlobalView;
 use crate::machine::operation::{Completion, Operation};
 use crate::machine::report::FailureKind;
 
@@ -15,7 +16,7 @@ impl From<Box<Finding>> for FailureKind {
 
 impl Order<'_> {
     /// An operation is put in flight. `group`: the number of the thread's bulk group that is being collected.
-    pub fn issue(&mut self, operation: &mut Operation, group: u32) -> Found {
+    pub fn issue(&mut self, operation: &mut Operation, group: u32, memory: &GlobalView) -> Found {
         let by = operation.issuer;
         let name = operation.work.name();
         let record = match operation.work.completion() {
@@ -46,6 +47,7 @@ impl Order<'_> {
             Completion::CopyGroup => Some(self.next_copy(by, name)),
             Completion::BulkGroup => Some(self.in_bulk_group(by, group, name)),
         };
+        self.issue_global(operation, record, group, memory)?;
         let footprint = &operation.footprint;
         for (regions, writes) in [(&footprint.reads, false), (&footprint.writes, true)] {
             for region in regions {

@@ -8,29 +8,57 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::clock::{Agent, Epoch};
+use super::grid_clock::ClusterIndex;
+use super::lanes::LaneMoment;
+use crate::isa::ir::Scope;
 
 /// Which path an access takes to memory (PTX ISA §8.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Proxy {
     Generic,
     Async,
 }
 
+/// What a write does to the value that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    Changes,
+    /// A store of what was there already.
+    Repeats,
+    /// `atom.cas`
+    Swaps,
+}
+
 /// One access by one instruction, or one operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
     /// Who knows this moment knows that the access is complete.
     pub epoch: Epoch,
     pub proxy: Proxy,
-    /// Two strong accesses don't race (PTX ISA §8.7.1).
-    pub strong: bool,
+    /// The scope of a strong access: two strong ones don't race if each one's scope includes the other (PTX ISA §8.7.1).
+    pub strong: Option<Scope>,
+    pub effect: Effect,
     /// The thread's issue counter, for operations of the tensor pipe: its time is that of `epoch`.
     pub pipe: Option<Agent>,
+    /// Of the launch, for global memory; 0 for memories of the cluster.
+    pub cluster: ClusterIndex,
     pub cta: u32,
     pub warp: u32,
+    /// The lanes that executed the instruction, for global memory; 0 for memories of the cluster.
+    pub lanes: u32,
+    /// Of one lane, in strict mode.
+    pub moment: Option<LaneMoment>,
     pub line: u32,
     /// Name of the operation; `None` for the instruction itself.
     pub operation: Option<&'static str>,
+}
+
+impl Record {
+    /// Who made the access, among those of the launch.
+    fn agent(&self) -> (ClusterIndex, Agent, Option<u8>) {
+        let lane = self.moment.map(|moment| moment.lane);
+        (self.cluster, self.epoch.agent, lane)
+    }
 }
 
 pub type RecordId = u32;
@@ -53,9 +81,21 @@ pub struct Records {
     sets: Vec<Box<[RecordId]>>,
     numbers: HashMap<Box<[RecordId]>, SetId>,
     extended: HashMap<(SetId, RecordId), SetId>,
+    /// Members of a set, where there is a limit: older ones are forgotten.
+    most_members: Option<usize>,
 }
 
 impl Records {
+    /// Of which at most so many are in a set.
+    pub fn with_most_members(most: usize) -> Self {
+        let mut records = Self {
+            most_members: Some(most),
+            ..Self::default()
+        };
+        records.clear();
+        records
+    }
+
     pub fn clear(&mut self) {
         self.records.clear();
         self.sets.clear();
@@ -79,12 +119,16 @@ impl Records {
         if let Some(known) = self.extended.get(&(set, record)) {
             return *known;
         }
-        let agent = self.get(record).epoch.agent;
+        let agent = self.get(record).agent();
         let mut members: Vec<_> = self.sets[set as usize]
             .iter()
             .copied()
-            .filter(|member| self.get(*member).epoch.agent != agent)
+            .filter(|member| self.get(*member).agent() != agent)
             .collect();
+        members.sort_unstable();
+        if let Some(most) = self.most_members {
+            members.drain(..(members.len() + 1).saturating_sub(most));
+        }
         members.push(record);
         members.sort_unstable();
         let extended = self.intern(members.into_boxed_slice());
@@ -103,12 +147,18 @@ impl Records {
     }
 
     pub fn is_full(&self) -> bool {
-        self.records.len().max(self.sets.len()) >= MOST_RECORDS
+        self.size() >= MOST_RECORDS
+    }
+
+    /// Of the larger of its two tables.
+    pub fn size(&self) -> usize {
+        self.records.len().max(self.sets.len())
     }
 
     /// Forgets what no cell of `shadows` names any more. Numbers change.
     pub fn collect<'s>(&mut self, shadows: impl Iterator<Item = &'s mut Shadow>) {
         let mut old = std::mem::take(self);
+        self.most_members = old.most_members;
         self.clear();
         let mut records = vec![NOBODY; old.records.len() + 1];
         let mut sets = vec![None; old.sets.len()];
@@ -213,6 +263,25 @@ impl Shadow {
         None
     }
 
+    /// The cell behind those from `earlier.cell` on, up to `end`, that share its record.
+    pub fn extent(&self, records: &Records, earlier: &Earlier, end: usize) -> usize {
+        let shares = |cell: &usize| match earlier.writes {
+            true => self.writes[*cell] == earlier.record,
+            false => records.sets[self.reads[*cell] as usize].contains(&earlier.record),
+        };
+        (earlier.cell..end)
+            .find(|cell| !shares(cell))
+            .unwrap_or(end)
+    }
+
+    /// A shadow of so many cells that are all like this one.
+    pub fn spread(&self, cell: usize, cells: usize) -> Self {
+        Self {
+            writes: vec![self.writes[cell]; cells],
+            reads: vec![self.reads[cell]; cells],
+        }
+    }
+
     pub fn write(&mut self, cells: Range<usize>, record: RecordId) {
         self.writes[cells.clone()].fill(record);
         self.reads[cells].fill(EMPTY);
@@ -248,10 +317,14 @@ mod tests {
         Record {
             epoch: Epoch { agent, time },
             proxy: Proxy::Generic,
-            strong: false,
+            strong: None,
+            effect: Effect::Changes,
             pipe: None,
+            cluster: 0,
             cta: 0,
             warp: agent,
+            lanes: 0,
+            moment: None,
             line: time,
             operation: None,
         }

@@ -5,8 +5,10 @@ use std::ops::Range;
 
 use super::agents::AgentKind;
 use super::clock::Epoch;
+use super::lanes;
 use super::shadow::{Proxy, Record};
 use super::{Finding, Found, Order, Rule, Severity, WarpClocks};
+use crate::isa::ir::Scope;
 use crate::machine::footprint::{Memory, Region, SharedAddress};
 use crate::machine::operation::Issuer;
 
@@ -15,6 +17,8 @@ use crate::machine::operation::Issuer;
 enum Hazard {
     /// Nothing orders them. That several warps store one value to one place is harmless, and Triton's code does it.
     Unordered(Severity),
+    /// Two lanes of one warp, and nothing orders them.
+    Lanes,
     /// They are ordered, but no proxy fence lies between them.
     Unfenced(Severity),
 }
@@ -32,7 +36,7 @@ struct Access {
 
 /// How `now`, by a warp with these clocks, meets `earlier`; `wrote`: that was a write.
 fn hazard(clocks: &WarpClocks, earlier: &Record, wrote: bool, now: Access) -> Option<Hazard> {
-    if earlier.strong && now.strong {
+    if earlier.strong.is_some() && now.strong {
         return None;
     }
     if !clocks.known.ordinary.covers(earlier.epoch) {
@@ -41,6 +45,10 @@ fn hazard(clocks: &WarpClocks, earlier: &Record, wrote: bool, now: Access) -> Op
             true => Severity::Warning,
             false => Severity::Error,
         }));
+    }
+    let is_own = (earlier.cta, earlier.warp) == (now.by.cta, now.by.warp);
+    if is_own && !now.repeats && !clocks.lane_knows(now.by.lane, earlier) {
+        return Some(Hazard::Lanes);
     }
     if now.proxy == Proxy::Generic || earlier.proxy == Proxy::Async {
         // The completion of an asynchronous operation is a proxy fence (PTX ISA §8.6).
@@ -88,7 +96,8 @@ impl Order<'_> {
         self.ordered(access, address.cta, cells.clone())?;
         let epoch = self.clocks(by).now();
         let mut record = self.record(by, epoch, proxy, None);
-        record.strong = strong;
+        record.strong = strong.then_some(Scope::Cta);
+        record.moment = self.lane_moment(by);
         let id = self.intern(record);
         let shadow = &mut self.shared[address.cta as usize];
         match writes {
@@ -174,7 +183,7 @@ impl Order<'_> {
                 Hazard::Unordered(Severity::Error) | Hazard::Unfenced(Severity::Error)
             )
         };
-        let may_warn = access.proxy == Proxy::Async || access.repeats;
+        let may_warn = access.proxy == Proxy::Async || access.repeats || self.tells_lanes_apart();
         let earlier = find(&is_error).or_else(|| match may_warn {
             true => find(&|_| true),
             false => None,
@@ -192,6 +201,7 @@ impl Order<'_> {
             Some(Hazard::Unordered(severity)) => {
                 (Rule::Race, severity, missing_order(&record).to_owned())
             }
+            Some(Hazard::Lanes) => (Rule::Race, Severity::Warning, lanes::MISSING.to_owned()),
             None => return Ok(()),
         };
         if self.is_known(rule, severity, access.by, Some(&record)) {
@@ -202,8 +212,10 @@ impl Order<'_> {
             severity,
             now: if access.writes { "writes" } else { "reads" },
             space: "bytes of shared memory",
-            range: earlier.cell as u32..cells.end as u32,
-            memory_of: self.cta_ids[cta as usize],
+            range: earlier.cell as u64..cells.end as u64,
+            memory_of: Some(self.cta_ids[cta as usize]),
+            allocation: None,
+            register: None,
             other: Some(self.party(&record, earlier.writes)),
             missing,
         };
@@ -240,8 +252,10 @@ impl Order<'_> {
             severity,
             now: "reads",
             space: "bytes of shared memory",
-            range: start as u32..end as u32,
-            memory_of: self.cta_ids[cta as usize],
+            range: start as u64..end as u64,
+            memory_of: Some(self.cta_ids[cta as usize]),
+            allocation: None,
+            register: None,
             other: None,
             missing: match unwritten == all {
                 true => "they were never written".to_owned(),

@@ -218,14 +218,16 @@ impl Order<'_> {
         if self.is_known(rule, severity, by, Some(&record)) {
             return Ok(());
         }
-        let column = |cell: usize| (cell % COLUMNS) as u32;
+        let column = |cell: usize| (cell % COLUMNS) as u64;
         let finding = Finding {
             rule,
             severity,
             now: writes.unwrap_or("reads"),
             space: "columns of tensor memory",
             range: column(earlier.cell)..column(end - 1) + 1,
-            memory_of: self.cta_ids[region.cta() as usize],
+            memory_of: Some(self.cta_ids[region.cta() as usize]),
+            allocation: None,
+            register: None,
             other: Some(self.party(&record, earlier.writes)),
             missing: missing.to_owned(),
         };
@@ -253,8 +255,10 @@ impl Order<'_> {
             severity,
             now: "reads",
             space: "columns of tensor memory",
-            range: region.range().start as u32..region.range().end as u32,
-            memory_of: self.cta_ids[region.cta() as usize],
+            range: region.range(),
+            memory_of: Some(self.cta_ids[region.cta() as usize]),
+            allocation: None,
+            register: None,
             other: None,
             missing: match unwritten == all {
                 true => "they were never written".to_owned(),

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{AsyncRace, FailureKind, LaunchFailure, Place, Site, SourceLine};
 use crate::json::{Object, array};
 use crate::machine::DependentRace;
-use crate::machine::global::GlobalFault;
+use crate::machine::global::{Extent, GlobalFault};
 use crate::machine::mbarrier::MBARRIER_BYTES;
 use crate::machine::order::{Finding, Party, Warning};
 
@@ -22,7 +22,9 @@ impl LaunchFailure {
     /// | `cta`, `warp`, `lanes` | who executed it |
     /// | `memory` | `space`, `start` and `end` of the bytes or columns; `cta`: whose memory it is |
     /// | `places` | what lives there: `space`, `cta`, `start`, `end` and `roles`, each with a `role`: `variable`, `mbarrier`, `copy`, `columns` or `allocation`, and its fields |
-    /// | `other` | the other party: `kernel` (of another grid), `cta`, `warp`, `did`, `operation`, `line`, `text` |
+    /// | `register` | its name |
+    /// | `allocation` | the allocation that global memory belongs to: `start` and `bytes` |
+    /// | `other` | the other party: `kernel` (of another grid), `cta`, `warp`, `lanes`, `did`, `operation`, `line`, `text` |
     /// | `missing` | what would order the two |
     /// | `replay` | the environment variable that brings the schedule back |
     pub fn to_json(&self) -> String {
@@ -70,11 +72,14 @@ fn rule(kind: &FailureKind) -> Option<&'static str> {
 }
 
 fn of_site(object: Object, site: &Site) -> Object {
-    let lanes = (0..32).filter(|lane| site.lanes >> lane & 1 != 0);
     of_source(object, &site.source)
         .field("cta", array(site.cta))
         .number("warp", site.warp)
-        .field("lanes", array(lanes))
+        .field("lanes", lanes(site.lanes))
+}
+
+fn lanes(mask: u32) -> String {
+    array((0..32).filter(|lane| mask >> lane & 1 != 0))
 }
 
 fn of_source(object: Object, source: &SourceLine) -> Object {
@@ -110,12 +115,17 @@ fn of_kind(object: Object, kind: &FailureKind) -> Object {
 }
 
 fn of_finding(object: Object, finding: &Finding) -> Object {
-    let range = finding.range.start.into()..finding.range.end.into();
+    let range = finding.range.clone();
     object
         .field(
             "memory",
-            memory(finding.space, range, Some(finding.memory_of)),
+            finding
+                .register
+                .is_none()
+                .then(|| memory(finding.space, range, finding.memory_of)),
         )
+        .text("register", finding.register.as_deref())
+        .field("allocation", finding.allocation.map(allocation))
         .field("other", finding.other.as_ref().map(party))
         .text("missing", &*finding.missing)
 }
@@ -151,9 +161,17 @@ fn party(party: &Party) -> String {
     let object = Object::default()
         .field("cta", array(party.cta))
         .number("warp", party.warp)
+        .field("lanes", party.lanes.map(lanes))
         .text("did", party.did)
         .text("operation", party.operation);
     of_source(object, &party.source).finish()
+}
+
+fn allocation(extent: Extent) -> String {
+    Object::default()
+        .number("start", extent.base)
+        .number("bytes", extent.bytes)
+        .finish()
 }
 
 fn extent(address: u64, bytes: u64) -> Range<u64> {

@@ -96,7 +96,7 @@ fn small_programs() -> Vec<Program> {
         "{ALLOCATE}\ntcgen05.st.sync.aligned.16x64b.x2.b32 [%r4], {{%r0, %r2}};\ntcgen05.wait::st.sync.aligned;\n\
          tcgen05.ld.sync.aligned.16x256b.x1.b32 {{%r10, %r11, %r12, %r13}}, [%r4];\n\
          tcgen05.ld.sync.aligned.16x32bx2.x1.pack::16b.b32 {{%r14}}, [%r4], 8;\n\
-         tcgen05.wait::ld.sync.aligned;\nst.global.v4.u32 [%rd0], {{%r10, %r11, %r12, %r14}};\n{FREE}"
+         tcgen05.wait::ld.sync.aligned;\n@%p31 st.global.v4.u32 [%rd0], {{%r10, %r11, %r12, %r14}};\n{FREE}"
     );
     let mut programs: Vec<Program> = [&shortened(&scaled), &load, &store, RING, &fragments]
         .map(with_map)
