@@ -53,7 +53,7 @@ use crate::isa::ir::{Kernel, LANES};
 use agents::{AgentKind, Agents, Thread};
 use barriers::MbarrierClocks;
 use clock::{Clock, Knowledge};
-use grid_clock::ClusterIndex;
+use grid_clock::{ClusterIndex, GridClock};
 use lanes::LaneClocks;
 use registers::Defined;
 use shadow::{Proxy, Record, RecordId, Records, Shadow};
@@ -70,6 +70,8 @@ struct WarpClocks {
     released: Knowledge,
     /// What relaxed operations have shown it; known after its next fence.
     seen: Knowledge,
+    /// What it acquired last through a global word.
+    absorbed: GridClock,
     /// Of its lanes, in strict mode.
     lanes: Option<Box<LaneClocks>>,
     /// tcgen05 operations of others that `tcgen05.fence::after_thread_sync` has ordered before its own.

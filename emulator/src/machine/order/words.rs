@@ -58,6 +58,11 @@ impl WarpClocks {
 
     /// Learns what was acquired.
     fn absorb(&mut self, cluster: ClusterIndex, acquired: &GridClock) {
+        // Who polls a word sees the same many times.
+        if acquired.is(&self.absorbed) {
+            return self.lanes_waited();
+        }
+        self.absorbed = acquired.clone();
         if let Some(own) = acquired.get(cluster) {
             self.known.ordinary.join(&own.ordinary);
             self.known.proxy.join(&own.proxy);
