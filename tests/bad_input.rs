@@ -6,7 +6,7 @@
 
 use nvfp4_dual_gemm::check::{self, CheckError, Problem};
 use nvfp4_dual_gemm::driver::DriverError;
-use nvfp4_dual_gemm::kernels::{Output, PTX_VERSION};
+use nvfp4_dual_gemm::kernels::{BLACKWELL, Output};
 use nvfp4_dual_gemm::launch::{
     Arguments, DeviceMatrix, DeviceSpan, Kernels, LaunchError, LoadError,
 };
@@ -86,7 +86,7 @@ fn sizes_that_overflow() {
 #[test]
 fn gpus_without_a_kernel() {
     let shape = Shape::new(M, N, K, L).unwrap();
-    for found in [(8, 0), (9, 0), (10, 1), (11, 0), (12, 0)] {
+    for found in [(8, 0), (8, 9), (10, 1), (11, 0), (12, 0)] {
         let gpu = Gpu {
             compute_capability: found,
             multiprocessors: 132,
@@ -303,7 +303,7 @@ fn alphas_that_are_not_finite() {
             seed: 0,
             alpha1: None,
             alpha2: Some(value),
-            tile_n: None,
+            tile: None,
             launches: 1,
         };
         let refused = check::run(&ready.kernels, &problem, &());
@@ -349,7 +349,7 @@ fn load_refusal(device: &TestDevice, ptx: &str) -> (u32, String) {
 fn ptx_newer_than_the_driver() {
     const UNSUPPORTED_PTX_VERSION: u32 = 222;
     let device = TestDevice::open();
-    let (major, minor) = PTX_VERSION;
+    let (major, minor) = BLACKWELL.ptx_version;
     let ptx = ptx();
     let newer = ptx.replacen(&format!(".version {major}.{minor}"), ".version 99.0", 1);
     assert_ne!(ptx, newer);

@@ -4,7 +4,7 @@
 use nvfp4_dual_gemm::InputKind;
 use nvfp4_dual_gemm::check::{self, Problem};
 use nvfp4_dual_gemm::launch::Kernels;
-use nvfp4_dual_gemm::plan::Shape;
+use nvfp4_dual_gemm::plan::{Shape, Tile};
 use nvfp4_dual_gemm::suite::Suite;
 use nvfp4_dual_gemm_tests::{TestDevice, assert_passed};
 use ptx_emulator::driver::set_launch_options;
@@ -19,7 +19,7 @@ fn check(kernels: &Kernels, shape: Shape, inputs: InputKind, tile_n: u32, how: &
         seed: 0x5EED,
         alpha1: None,
         alpha2: None,
-        tile_n: Some(tile_n),
+        tile: Some(Tile::Columns(tile_n)),
         launches: 1,
     };
     let what = format!("{shape}, {inputs}, N tile {tile_n}{how}");
@@ -70,7 +70,7 @@ fn alphas() {
             seed: 1,
             alpha1: Some(alpha1),
             alpha2: Some(alpha2),
-            tile_n: None,
+            tile: None,
             launches: 1,
         };
         let what = format!("alphas {alpha1:e} and {alpha2:e}");

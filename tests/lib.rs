@@ -1,7 +1,9 @@
 //! What the whole-product tests share: a device with the kernels loaded, and one dual GEMM on it.
 //!
-//! The tests run on a B200 or B300 if there is one, else on the emulated B200; those that are about
-//! the emulator's own checks ask for it. `NVFP4_PTX` names a file with another build of the
+//! The tests of the kernels for Blackwell run on a B200 or B300 if there is one, else on the emulated
+//! B200; those of the kernels for Hopper likewise on an H100 or H200. A process has one device, so that
+//! each test binary keeps to one architecture. Tests that are about the emulator's own checks ask for
+//! it. `NVFP4_PTX` names a file with another build of the
 //! kernels, to be tested instead of the shipped one.
 
 pub mod mutation;
@@ -17,21 +19,29 @@ use nvfp4_dual_gemm::cust::memory::{CopyDestination, DeviceBuffer};
 use nvfp4_dual_gemm::cust::stream::{Stream, StreamFlags};
 use nvfp4_dual_gemm::cust::{self, CudaFlags};
 use nvfp4_dual_gemm::driver::{self, DriverChoice, DriverKind, Selected};
-use nvfp4_dual_gemm::kernels::{COMPUTE_CAPABILITIES, Output, PTX};
+use nvfp4_dual_gemm::kernels::{Architecture, BLACKWELL, HOPPER, Output};
 use nvfp4_dual_gemm::launch::{Arguments, DeviceMatrix, DeviceSpan, Kernels, LoadError};
 use nvfp4_dual_gemm::plan::DualGemm;
 use nvfp4_dual_gemm::{Inputs, Nvfp4Matrix};
 
-const PTX_VARIABLE: &str = "NVFP4_PTX";
-
-/// The PTX under test.
+/// The PTX for Blackwell under test.
 pub fn ptx() -> Cow<'static, str> {
-    let Some(path) = std::env::var_os(PTX_VARIABLE).filter(|path| !path.is_empty()) else {
-        return Cow::Borrowed(PTX);
+    ptx_of(&BLACKWELL)
+}
+
+/// The PTX for Hopper under test.
+pub fn hopper_ptx() -> Cow<'static, str> {
+    ptx_of(&HOPPER)
+}
+
+fn ptx_of(architecture: &Architecture) -> Cow<'static, str> {
+    let variable = architecture.ptx_variable;
+    let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) else {
+        return Cow::Borrowed(architecture.ptx);
     };
     match std::fs::read_to_string(&path) {
         Ok(text) => Cow::Owned(text),
-        Err(error) => panic!("{PTX_VARIABLE}={}: {error}", path.display()),
+        Err(error) => panic!("{variable}={}: {error}", path.display()),
     }
 }
 
@@ -43,21 +53,30 @@ pub struct TestDevice {
 }
 
 impl TestDevice {
-    /// The device that `NVFP4_DEVICE` asks for: by default a GPU that has a kernel, else the
-    /// emulator.
+    /// The device that `NVFP4_DEVICE` asks for: by default a B200 or B300, else the emulated B200.
     pub fn open() -> Self {
-        let device = Self::choose(DriverChoice::from_env().unwrap());
+        Self::of(&BLACKWELL)
+    }
+
+    /// The device that `NVFP4_DEVICE` asks for: by default an H100 or H200, else the emulated H200.
+    pub fn hopper() -> Self {
+        driver::prefer_emulated_hopper();
+        Self::of(&HOPPER)
+    }
+
+    fn of(architecture: &Architecture) -> Self {
+        let device = Self::choose(DriverChoice::from_env().unwrap(), architecture);
         println!("{}", device.selected);
         device
     }
 
     /// The emulated B200. A process has one driver: panics where [`Self::open`] took a GPU.
     pub fn emulator() -> Self {
-        Self::choose(DriverChoice::Emulator)
+        Self::choose(DriverChoice::Emulator, &BLACKWELL)
     }
 
-    fn choose(choice: DriverChoice) -> Self {
-        let accepts = |capability| COMPUTE_CAPABILITIES.contains(&capability);
+    fn choose(choice: DriverChoice, architecture: &Architecture) -> Self {
+        let accepts = |capability| architecture.has(capability);
         let selected = driver::select_with_fallback(choice, accepts).unwrap();
         cust::init(CudaFlags::empty()).unwrap();
         driver::capture_device_reports();
@@ -93,6 +112,7 @@ pub struct Buffers {
     operands: [[DeviceBuffer<u8>; 2]; 3],
     /// As many as the planned kernel writes.
     outputs: Vec<DeviceBuffer<u8>>,
+    workspace: DeviceBuffer<u8>,
 }
 
 impl Buffers {
@@ -111,6 +131,8 @@ impl Buffers {
         Ok(Self {
             operands: [upload(&inputs.a)?, upload(&inputs.b1)?, upload(&inputs.b2)?],
             outputs: (0..outputs).map(output).collect::<CudaResult<_>>()?,
+            // A buffer has at least a byte.
+            workspace: DeviceBuffer::from_slice(&vec![FILL; plan.workspace_bytes().max(1)])?,
         })
     }
 
@@ -125,6 +147,7 @@ impl Buffers {
             b2: matrix(&inputs.b2, b2),
             output: DeviceSpan::of(&self.outputs[0]),
             output2: self.outputs.get(1).map(DeviceSpan::of),
+            workspace: Some(DeviceSpan::of(&self.workspace)),
             alpha1: inputs.alpha1,
             alpha2: inputs.alpha2,
         }
@@ -187,7 +210,7 @@ pub fn assert_passed(what: &dyn fmt::Display, outcome: Result<Outcome, CheckErro
         outcome.passed(),
         "{what}: {}\nA·B1ᵀ: {products1}\nA·B2ᵀ: {products2}\nC: {}\n\
          {} bytes outside of the outputs written",
-        outcome.kernel.name,
+        outcome.kernel.launch.name,
         outcome.outputs,
         outcome.guard_bytes_written,
     );

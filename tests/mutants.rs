@@ -4,7 +4,7 @@
 //!
 //! `cargo xtask mutate` does the same with every address, descriptor field and constant too.
 
-use nvfp4_dual_gemm::kernels::{self, Output};
+use nvfp4_dual_gemm::kernels::{BLACKWELL, Output, TILE_M};
 use nvfp4_dual_gemm_tests::mutation::{Judge, Operator, Survivors, of_entry};
 use nvfp4_dual_gemm_tests::ptx;
 
@@ -30,10 +30,10 @@ const SYNCHRONISING: [Operator; 17] = [
 ];
 
 fn every_mutant_is_noticed(tile_n: u32) {
-    let entry = kernels::find(tile_n, Output::F16).unwrap();
+    let entry = BLACKWELL.find(TILE_M, tile_n, Output::F16).unwrap();
     let text = ptx();
     let lines: Vec<&str> = text.lines().collect();
-    let mut mutations = of_entry(&text, entry.name).unwrap();
+    let mut mutations = of_entry(&text, entry.launch.name).unwrap();
     mutations.retain(|mutation| SYNCHRONISING.contains(&mutation.operator));
     for operator in SYNCHRONISING {
         let mut operators = mutations.iter().map(|mutation| mutation.operator);
@@ -56,7 +56,7 @@ fn every_mutant_is_noticed(tile_n: u32) {
     assert!(
         survivors.unexplained.is_empty(),
         "{}: nothing notices {:#?}",
-        entry.name,
+        entry.launch.name,
         survivors.unexplained
     );
 }

@@ -123,7 +123,7 @@ fn nan_fills_exactly_its_row_or_column() {
                 let what = format!(
                     "{}, NaN in {operand:?}: batch {batch}, row {row}, column {column}: \
                      {found:#06x}, was {before:#06x}",
-                    case.plan.kernel().name
+                    case.plan.kernel().launch.name
                 );
                 if lines.contains(&line) {
                     assert!(is_nan, "{what}");
@@ -160,7 +160,7 @@ fn assert_no_change(what: &str, change: impl Fn([usize; 3], usize, u8) -> u8) {
             assert_ne!(inputs, case.inputs, "{what}: nothing was changed");
             let found = compute(&kernels, &case.plan, &inputs).unwrap();
             let different = found.iter().zip(&case.c).filter(|(a, b)| a != b).count();
-            let name = case.plan.kernel().name;
+            let name = case.plan.kernel().launch.name;
             assert_eq!(
                 different, 0,
                 "{name}: outputs changed by {what} of {operand:?}"

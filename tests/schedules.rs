@@ -4,7 +4,7 @@
 use nvfp4_dual_gemm::InputKind;
 use nvfp4_dual_gemm::check::{self, Problem};
 use nvfp4_dual_gemm::driver::explore_schedules;
-use nvfp4_dual_gemm::plan::Shape;
+use nvfp4_dual_gemm::plan::{Shape, Tile};
 use nvfp4_dual_gemm_tests::TestDevice;
 
 /// Ends in a partial K tile and wraps the ring of stages; several CTAs, some of them partial.
@@ -21,7 +21,7 @@ fn every_kernel_under(count: u64, seed: u64) {
             seed: 0x5EED,
             alpha1: None,
             alpha2: None,
-            tile_n: Some(tile_n),
+            tile: Some(Tile::Columns(tile_n)),
             launches: 1,
         };
         let exploration =

@@ -2,7 +2,8 @@
 //!
 //! Two kernels run on the same inputs: the one asked about, whose f16 outputs are compared with the
 //! exact epilogue, and its twin that writes both accumulators, which must have the bits of
-//! [`reference::chain`](crate::reference::chain). They differ in the epilogue alone. Outputs lie
+//! [`reference::chain`](crate::reference::chain), on Hopper of
+//! [`reference::wgmma`](crate::reference::wgmma). They differ in the epilogue alone. Outputs lie
 //! between guard bytes, which must not change.
 
 use std::time::{Duration, Instant};
@@ -20,8 +21,8 @@ use crate::inputs::{InputKind, Inputs};
 use crate::kernels::{KernelEntry, Output};
 use crate::launch::{Arguments, DeviceMatrix, DeviceSpan, Kernels, LaunchError};
 use crate::matrix::Nvfp4Matrix;
-use crate::plan::{DualGemm, PlanError, Shape};
-use crate::reference::{Accumulators, Operands, RowBlock, chain, epilogue};
+use crate::plan::{DualGemm, PlanError, Shape, Tile};
+use crate::reference::{Accumulators, Operands, RowBlock, chain, epilogue, wgmma};
 
 /// What to run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,8 +37,8 @@ pub struct Problem {
     pub alpha1: Option<f32>,
     /// Instead of the alphas that come with the inputs.
     pub alpha2: Option<f32>,
-    /// N tile; `None` lets the plan choose.
-    pub tile_n: Option<u32>,
+    /// Tile; `None` lets the plan choose.
+    pub tile: Option<Tile>,
     /// Timed launches of the kernel; the fastest counts. 0 is taken for 1.
     pub launches: u32,
 }
@@ -143,8 +144,8 @@ pub fn run(
     progress: &dyn Progress,
 ) -> Result<Outcome, CheckError> {
     let shape = problem.shape;
-    let plan = |output| match problem.tile_n {
-        Some(tile_n) => DualGemm::plan_with_tile(shape, output, kernels.gpu(), tile_n),
+    let plan = |output| match problem.tile {
+        Some(tile) => DualGemm::plan_as(shape, output, kernels.gpu(), tile),
         None => DualGemm::plan(shape, output, kernels.gpu()),
     };
     let gated = plan(Output::F16)?;
@@ -170,10 +171,11 @@ pub fn run(
     let c = GuardedOutput::new(gated.output_bytes())?;
     let acc1 = GuardedOutput::new(twin.output_bytes())?;
     let acc2 = GuardedOutput::new(twin.output_bytes())?;
+    let workspace = GuardedOutput::new(gated.workspace_bytes())?;
     let stream =
         Stream::new(StreamFlags::NON_BLOCKING, None).map_err(cuda_error("creating a stream"))?;
 
-    let arguments = on_device.arguments(&inputs, c.span(), None);
+    let arguments = on_device.arguments(&inputs, c.span(), None, workspace.span());
     let bound = gated.bind(kernels, &arguments)?;
     let mut kernel_time = Duration::MAX;
     for _ in 0..launches {
@@ -181,7 +183,7 @@ pub fn run(
         kernel_time = kernel_time.min(timed(&stream, || unsafe { bound.launch(&stream) })?);
         progress.advance(1);
     }
-    let arguments = on_device.arguments(&inputs, acc1.span(), Some(acc2.span()));
+    let arguments = on_device.arguments(&inputs, acc1.span(), Some(acc2.span()), workspace.span());
     let bound = twin.bind(kernels, &arguments)?;
     // SAFETY: as above.
     timed(&stream, || unsafe { bound.launch(&stream) })?;
@@ -190,10 +192,11 @@ pub fn run(
     let (c, c_guard) = c.download(f16::from_le_bytes)?;
     let (acc1, acc1_guard) = acc1.download(f32::from_le_bytes)?;
     let (acc2, acc2_guard) = acc2.download(f32::from_le_bytes)?;
+    let (_, workspace_guard) = workspace.download(u16::from_le_bytes)?;
     let found = Found { c, acc1, acc2 };
     progress.phase("reference", (shape.batch() * shape.m()) as u64);
     let start = Instant::now();
-    let (accumulators, outputs) = compare(&inputs, &found, progress)?;
+    let (accumulators, outputs) = compare(&gated, &inputs, &found, progress)?;
     Ok(Outcome {
         kernel: gated.kernel(),
         grid: gated.grid(),
@@ -203,7 +206,7 @@ pub fn run(
         reference_time: start.elapsed(),
         accumulators,
         outputs,
-        guard_bytes_written: c_guard + acc1_guard + acc2_guard,
+        guard_bytes_written: c_guard + acc1_guard + acc2_guard + workspace_guard,
     })
 }
 
@@ -215,6 +218,7 @@ struct Found {
 }
 
 fn compare(
+    plan: &DualGemm,
     inputs: &Inputs,
     found: &Found,
     progress: &dyn Progress,
@@ -228,7 +232,10 @@ fn compare(
     ];
     let mut outputs = OutputComparison::default();
     for block in operands.row_blocks() {
-        let wanted: Accumulators = chain::row_block(&operands, &block);
+        let wanted: Accumulators = match plan.k_order() {
+            None => chain::row_block(&operands, &block),
+            Some(order) => wgmma::row_block(&operands, &block, order),
+        };
         let RowBlock { batch, rows } = &block;
         let elements = (batch * m + rows.start) * n..(batch * m + rows.end) * n;
         let [first, second] = &mut comparisons;
@@ -274,6 +281,7 @@ impl DeviceInputs {
         inputs: &Inputs,
         output: DeviceSpan,
         output2: Option<DeviceSpan>,
+        workspace: DeviceSpan,
     ) -> Arguments {
         let matrix = |host: &Nvfp4Matrix, [elements, scales]: &[DeviceBuffer<u8>; 2]| {
             DeviceMatrix::new(host.shape(), elements, scales)
@@ -284,6 +292,7 @@ impl DeviceInputs {
             b2: matrix(&inputs.b2, &self.b2),
             output,
             output2,
+            workspace: Some(workspace),
             alpha1: inputs.alpha1,
             alpha2: inputs.alpha2,
         }

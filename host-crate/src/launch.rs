@@ -22,12 +22,18 @@
 //! let c = DeviceBuffer::<u16>::zeroed(shape.output_elements())?;
 //!
 //! let plan = DualGemm::plan(shape, Output::F16, kernels.gpu())?;
+//! // A Hopper GPU needs some; a Blackwell GPU none.
+//! let workspace = match plan.workspace_bytes() {
+//!     0 => None,
+//!     bytes => Some(DeviceBuffer::<u8>::zeroed(bytes)?),
+//! };
 //! let arguments = Arguments {
 //!     a: DeviceMatrix::new(inputs.a.shape(), &a.0, &a.1),
 //!     b1: DeviceMatrix::new(inputs.b1.shape(), &b1.0, &b1.1),
 //!     b2: DeviceMatrix::new(inputs.b2.shape(), &b2.0, &b2.1),
 //!     output: DeviceSpan::of(&c),
 //!     output2: None,
+//!     workspace: workspace.as_ref().map(DeviceSpan::of),
 //!     alpha1: inputs.alpha1,
 //!     alpha2: inputs.alpha2,
 //! };
@@ -48,14 +54,17 @@ use cust::memory::{DeviceBuffer, DeviceCopy};
 use cust::module::Module;
 use cust::stream::Stream;
 use cust::sys::CUstream;
-use nvfp4_dual_gemm_kernel::contract::{DualGemmParams, KernelEntry, Output, TILE_M, TensorMap};
+use nvfp4_dual_gemm_kernel::contract::hopper::{ActivationParams, HopperParams};
+use nvfp4_dual_gemm_kernel::contract::{
+    DualGemmParams, KernelEntry, Launch, Output, TILE_M, TensorMap, hopper,
+};
 
 use crate::driver::DriverError;
 use crate::driver::api::{
     self, FunctionAttribute, LaunchConfig, TensorMapDataType, TensorMapDescription,
     TensorMapL2Promotion, TensorMapSwizzle,
 };
-use crate::kernels;
+use crate::kernels::Architecture;
 use crate::matrix::MatrixShape;
 use crate::plan::{DualGemm, Gpu, PlanError, operand_map};
 
@@ -110,6 +119,16 @@ pub enum LaunchError {
         /// Buffers given.
         found: usize,
     },
+    /// The plan was made for another GPU than the kernels were loaded for.
+    #[error(
+        "the plan is for {planned}, the kernels were loaded for {loaded}: plan with Kernels::gpu"
+    )]
+    OtherArchitecture {
+        /// That of the plan.
+        planned: &'static str,
+        /// That of the kernels.
+        loaded: &'static str,
+    },
     /// An alpha is infinite or NaN.
     #[error("{name} is {value}; it must be finite")]
     AlphaNotFinite {
@@ -127,34 +146,39 @@ pub enum LaunchError {
 pub struct Kernels {
     module: Module,
     gpu: Gpu,
+    architecture: &'static Architecture,
 }
 
 impl Kernels {
-    /// Loads the shipped PTX into the current context.
+    /// Loads the shipped PTX for the current context's GPU.
     ///
     /// # Errors
     /// [`PlanError::UnsupportedDevice`] on a GPU without a kernel; [`DriverError`] with the
     /// driver's JIT log if it refuses the PTX.
     pub fn load() -> Result<Self, LoadError> {
-        Self::load_ptx(kernels::PTX)
+        Self::load_ptx(current_gpu()?.architecture()?.ptx)
     }
 
-    /// Loads another build of the same kernels.
+    /// Loads another build of the kernels for the current context's GPU.
     ///
     /// # Errors
     /// As [`Kernels::load`].
     pub fn load_ptx(ptx: &str) -> Result<Self, LoadError> {
         let gpu = current_gpu()?;
-        gpu.check_supported()?;
+        let architecture = gpu.architecture()?;
         let module = api::load_module_with_log(ptx)?;
-        for entry in kernels::ENTRIES {
+        for launch in architecture.launches() {
             api::function_set_attribute(
-                &function(&module, entry)?,
+                &function(&module, &launch)?,
                 FunctionAttribute::MaxDynamicSharedSizeBytes,
-                entry.dynamic_shared_bytes as i32,
+                launch.dynamic_shared_bytes as i32,
             )?;
         }
-        Ok(Self { module, gpu })
+        Ok(Self {
+            module,
+            gpu,
+            architecture,
+        })
     }
 
     /// The GPU that the kernels were loaded for.
@@ -163,9 +187,9 @@ impl Kernels {
     }
 }
 
-fn function<'a>(module: &'a Module, entry: &KernelEntry) -> Result<Function<'a>, DriverError> {
+fn function<'a>(module: &'a Module, launch: &Launch) -> Result<Function<'a>, DriverError> {
     module
-        .get_function(entry.name)
+        .get_function(launch.name)
         .map_err(|error| DriverError::from_cust("cuModuleGetFunction", error))
 }
 
@@ -251,6 +275,9 @@ pub struct Arguments {
     pub output: DeviceSpan,
     /// The accumulators of A·B2ᵀ, for [`Output::Accumulators`] only.
     pub output2: Option<DeviceSpan>,
+    /// [`DualGemm::workspace_bytes`] bytes, 16-byte aligned, where the plan needs any. Its contents
+    /// before and after do not matter.
+    pub workspace: Option<DeviceSpan>,
     /// Multiplies A·B1ᵀ, in f32; finite. A product beyond the range of f32 counts as infinite.
     pub alpha1: f32,
     /// Multiplies A·B2ᵀ; as `alpha1`.
@@ -260,10 +287,28 @@ pub struct Arguments {
 /// A dual GEMM with its arguments checked and its tensor maps made: can be launched any number of
 /// times.
 pub struct Bound<'a> {
-    function: Function<'a>,
     kernel: &'static KernelEntry,
     grid: [u32; 3],
-    params: DualGemmParams,
+    work: Work<'a>,
+}
+
+/// What is launched, on each architecture.
+enum Work<'a> {
+    Blackwell {
+        function: Function<'a>,
+        params: DualGemmParams,
+    },
+    Hopper(HopperWork<'a>),
+}
+
+/// Two grids: the second starts while the first runs, and waits for it where it needs the workspace.
+struct HopperWork<'a> {
+    dequantize: Function<'a>,
+    dequantize_grid: [u32; 3],
+    dequantize_params: ActivationParams,
+    multiply: Function<'a>,
+    multiply_params: HopperParams,
+    split_k: u32,
 }
 
 impl DualGemm {
@@ -276,40 +321,92 @@ impl DualGemm {
         kernels: &'a Kernels,
         arguments: &Arguments,
     ) -> Result<Bound<'a>, LaunchError> {
-        let Arguments {
-            a,
-            b1,
-            b2,
-            output,
-            output2,
-            alpha1,
-            alpha2,
-        } = *arguments;
+        let (planned, loaded) = (self.architecture().name, kernels.architecture.name);
+        if planned != loaded {
+            return Err(LaunchError::OtherArchitecture { planned, loaded });
+        }
         self.check(arguments)?;
-        let kernel = self.kernel();
-        let params = DualGemmParams {
-            a: encode(a, TILE_M)?,
-            b1: encode(b1, kernel.tile_n)?,
-            b2: encode(b2, kernel.tile_n)?,
-            scale_a: a.scales.address,
-            scale_b1: b1.scales.address,
-            scale_b2: b2.scales.address,
-            output: output.address,
-            output2: output2.map_or(0, |span| span.address),
+        let work = if self.workspace_bytes() == 0 {
+            Work::Blackwell {
+                function: function(&kernels.module, &self.kernel().launch)?,
+                params: self.blackwell_params(arguments)?,
+            }
+        } else {
+            Work::Hopper(self.hopper_work(kernels, arguments)?)
+        };
+        Ok(Bound {
+            kernel: self.kernel(),
+            grid: self.grid(),
+            work,
+        })
+    }
+
+    fn blackwell_params(&self, arguments: &Arguments) -> Result<DualGemmParams, DriverError> {
+        let tile_n = self.kernel().tile_n;
+        Ok(DualGemmParams {
+            a: encode(arguments.a, TILE_M)?,
+            b1: encode(arguments.b1, tile_n)?,
+            b2: encode(arguments.b2, tile_n)?,
+            scale_a: arguments.a.scales.address,
+            scale_b1: arguments.b1.scales.address,
+            scale_b2: arguments.b2.scales.address,
+            output: arguments.output.address,
+            output2: arguments.output2.map_or(0, |span| span.address),
             // `Shape` bounds each dimension to 32 bits.
             m: self.shape().m() as u32,
             n: self.shape().n() as u32,
             k: self.shape().k() as u32,
-            alpha1,
-            alpha2,
+            alpha1: arguments.alpha1,
+            alpha2: arguments.alpha2,
             reserved: 0,
-        };
-        let function = function(&kernels.module, kernel)?;
-        Ok(Bound {
-            function,
-            kernel,
-            grid: self.grid(),
-            params,
+        })
+    }
+
+    fn hopper_work<'a>(
+        &self,
+        kernels: &'a Kernels,
+        arguments: &Arguments,
+    ) -> Result<HopperWork<'a>, LaunchError> {
+        // `Shape` bounds each dimension to 32 bits.
+        let [m, n, k, batch] = [
+            self.shape().m(),
+            self.shape().n(),
+            self.shape().k(),
+            self.shape().batch(),
+        ]
+        .map(|dimension| dimension as u32);
+        let workspace = arguments.workspace.map_or(0, |span| span.address);
+        let units = u64::from(m) * u64::from(hopper::activation_columns(k) / 8);
+        let ctas = units.div_ceil(u64::from(hopper::ACTIVATION_THREADS));
+        Ok(HopperWork {
+            dequantize: function(&kernels.module, &hopper::ACTIVATIONS)?,
+            dequantize_grid: [ctas as u32, 1, batch],
+            dequantize_params: ActivationParams {
+                elements: arguments.a.elements.address,
+                scales: arguments.a.scales.address,
+                workspace,
+                m,
+                k,
+                batch,
+                reserved: 0,
+            },
+            multiply: function(&kernels.module, &self.kernel().launch)?,
+            multiply_params: HopperParams {
+                activations: encode_workspace(self, workspace)?,
+                b1: encode_bytes(arguments.b1)?,
+                b2: encode_bytes(arguments.b2)?,
+                scale_b1: arguments.b1.scales.address,
+                scale_b2: arguments.b2.scales.address,
+                output: arguments.output.address,
+                output2: arguments.output2.map_or(0, |span| span.address),
+                m,
+                n,
+                k,
+                alpha1: arguments.alpha1,
+                alpha2: arguments.alpha2,
+                reserved: [0; 3],
+            },
+            split_k: self.split_k(),
         })
     }
 
@@ -340,6 +437,18 @@ impl DualGemm {
             check_matrix(names, matrix, needed)?;
         }
         check_span("the output", arguments.output, self.output_bytes())?;
+        let needed = self.workspace_bytes();
+        if needed != 0 {
+            let absent = DeviceSpan {
+                address: 0,
+                bytes: 0,
+            };
+            check_span(
+                "the workspace",
+                arguments.workspace.unwrap_or(absent),
+                needed,
+            )?;
+        }
         if let Some(output2) = arguments.output2 {
             check_span("the second output", output2, self.output_bytes())?;
         }
@@ -358,20 +467,15 @@ impl DualGemm {
 }
 
 impl Bound<'_> {
-    /// The parameter block.
-    pub fn params(&self) -> &DualGemmParams {
-        &self.params
-    }
-
-    /// Enqueues the kernel on `stream` and returns; no allocation, no synchronisation.
+    /// Enqueues the dual GEMM on `stream` and returns; no allocation, no synchronisation.
     ///
     /// # Errors
     /// [`LaunchError::Driver`]. A failure of the kernel itself shows at the next synchronisation.
     ///
     /// # Safety
     /// - Until the kernel has run, every buffer of the arguments stays allocated, the inputs are
-    ///   not written, and the outputs are neither read nor written by anyone else. Outputs overlap
-    ///   neither each other nor an input.
+    ///   not written, and the outputs and the workspace are neither read nor written by anyone else.
+    ///   Outputs and workspace overlap neither each other nor an input.
     /// - `stream` belongs to the context that the kernels were loaded into, and that context is
     ///   current.
     pub unsafe fn launch(&self, stream: &Stream) -> Result<(), LaunchError> {
@@ -387,19 +491,60 @@ impl Bound<'_> {
     /// # Safety
     /// As [`Bound::launch`]; `stream` is a valid stream, or null for the default stream.
     pub unsafe fn launch_raw(&self, stream: CUstream) -> Result<(), LaunchError> {
-        let config = LaunchConfig {
+        let tiles = LaunchConfig {
             grid: self.grid,
-            block: [self.kernel.threads_per_cta, 1, 1],
+            block: [self.kernel.launch.threads_per_cta, 1, 1],
             cluster: None,
-            dynamic_shared_bytes: self.kernel.dynamic_shared_bytes,
+            dynamic_shared_bytes: self.kernel.launch.dynamic_shared_bytes,
             programmatic_dependent_launch: false,
         };
-        let params = (&raw const self.params).cast_mut().cast::<c_void>();
-        // SAFETY: the entry's one parameter is the parameter block; the rest is the caller's
-        // contract.
-        unsafe { api::launch_kernel_ex(&self.function, &config, stream, &mut [params])? };
+        match &self.work {
+            // SAFETY: the entry's parameter is this block; the rest is the caller's contract.
+            Work::Blackwell { function, params } => unsafe {
+                launch_with(function, &tiles, stream, params)?;
+            },
+            Work::Hopper(work) => {
+                let dequantize = LaunchConfig {
+                    grid: work.dequantize_grid,
+                    block: [hopper::ACTIVATION_THREADS, 1, 1],
+                    cluster: None,
+                    dynamic_shared_bytes: 0,
+                    programmatic_dependent_launch: false,
+                };
+                let multiply = LaunchConfig {
+                    cluster: Some([work.split_k, 1, 1]),
+                    programmatic_dependent_launch: true,
+                    ..tiles
+                };
+                // SAFETY: as above, for both entries.
+                unsafe {
+                    launch_with(
+                        &work.dequantize,
+                        &dequantize,
+                        stream,
+                        &work.dequantize_params,
+                    )?;
+                    launch_with(&work.multiply, &multiply, stream, &work.multiply_params)?;
+                }
+            }
+        }
         Ok(())
     }
+}
+
+/// Launches an entry with `params` as its one parameter.
+///
+/// # Safety
+/// As [`api::launch_kernel_ex`]; the entry's parameter is a `P`.
+unsafe fn launch_with<P>(
+    function: &Function<'_>,
+    config: &LaunchConfig,
+    stream: CUstream,
+    params: &P,
+) -> Result<(), DriverError> {
+    let params = (&raw const *params).cast_mut().cast::<c_void>();
+    // SAFETY: the caller's contract.
+    unsafe { api::launch_kernel_ex(function, config, stream, &mut [params]) }
 }
 
 fn output_count(output: Output) -> usize {
@@ -455,6 +600,39 @@ fn encode(matrix: DeviceMatrix, tile_rows: u32) -> Result<TensorMap, DriverError
         box_dims: &map.box_dimensions,
         swizzle: TensorMapSwizzle::B128,
         l2_promotion: TensorMapL2Promotion::None,
+    })?;
+    Ok(TensorMap(encoded.words()))
+}
+
+/// Packed elements as bytes: Hopper's TMA knows no 4-bit elements.
+fn encode_bytes(matrix: DeviceMatrix) -> Result<TensorMap, DriverError> {
+    let row_bytes = matrix.shape.row_bytes() as u64;
+    let rows = matrix.shape.rows() as u64;
+    let encoded = api::encode_tiled(&TensorMapDescription {
+        data_type: TensorMapDataType::Uint8,
+        global_address: matrix.elements.address,
+        global_dims: &[row_bytes, rows, matrix.shape.batch() as u64],
+        global_strides: &[row_bytes, row_bytes * rows],
+        box_dims: &[hopper::WEIGHT_ROW_BYTES, hopper::TILE_N, 1],
+        swizzle: TensorMapSwizzle::None,
+        l2_promotion: TensorMapL2Promotion::L2B256,
+    })?;
+    Ok(TensorMap(encoded.words()))
+}
+
+/// A as f16, which the first grid writes.
+fn encode_workspace(plan: &DualGemm, address: u64) -> Result<TensorMap, DriverError> {
+    let shape = plan.shape();
+    let columns = u64::from(hopper::activation_columns(shape.k() as u32));
+    let rows = shape.m() as u64;
+    let encoded = api::encode_tiled(&TensorMapDescription {
+        data_type: TensorMapDataType::Float16,
+        global_address: address,
+        global_dims: &[columns, rows, shape.batch() as u64],
+        global_strides: &[2 * columns, 2 * columns * rows],
+        box_dims: &[hopper::ATOM_K, plan.kernel().tile_m, 1],
+        swizzle: TensorMapSwizzle::B128,
+        l2_promotion: TensorMapL2Promotion::L2B128,
     })?;
     Ok(TensorMap(encoded.words()))
 }

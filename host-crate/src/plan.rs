@@ -5,11 +5,12 @@
 //! to be fastest. Nothing here needs a driver.
 
 use nvfp4_dual_gemm_kernel::contract::{
-    K_MULTIPLE, KernelEntry, N_MULTIPLE, Output, TILE_K, TILE_M, TILE_ROW_BYTES,
+    K_MULTIPLE, KernelEntry, N_MULTIPLE, Output, TILE_K, TILE_M, TILE_ROW_BYTES, hopper,
 };
 
-use crate::kernels::{self, COMPUTE_CAPABILITIES};
+use crate::kernels::{Architecture, BLACKWELL, COMPUTE_CAPABILITIES};
 use crate::matrix::{MatrixError, MatrixShape};
+use crate::reference::wgmma::KOrder;
 
 /// Why a dual GEMM can't run. Nothing was launched, no memory of the caller was written.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -64,8 +65,8 @@ pub enum PlanError {
     },
     /// No kernel for this GPU.
     #[error(
-        "compute capability {}.{} has no kernel; needed is {}. Run on a B200 or B300, or on the emulated B200 \
-         (NVFP4_DEVICE=emulator)", found.0, found.1, list(needed)
+        "compute capability {}.{} has no kernel; needed is {}. Run on an H100, H200, B200 or B300, or on the emulated \
+         B200 (NVFP4_DEVICE=emulator)", found.0, found.1, list(needed)
     )]
     UnsupportedDevice {
         /// That of the device, as (major, minor).
@@ -84,6 +85,26 @@ pub enum PlanError {
     UnknownTile {
         /// The N tile asked for.
         found: u32,
+    },
+    /// An N tile was asked for on a GPU whose kernels all have the same.
+    #[error(
+        "kernels for {architecture} have one N tile and choose their M tile by M: leave the tile out"
+    )]
+    TileNotChosen {
+        /// The GPU's architecture.
+        architecture: &'static str,
+    },
+    /// K can't be shared as asked.
+    #[error(
+        "K of {k} can't be shared by {found} CTAs; it must be 1, 2 or 4, and at most {limit} here"
+    )]
+    SplitK {
+        /// K.
+        k: usize,
+        /// CTAs asked for.
+        found: u32,
+        /// The most for this K.
+        limit: u32,
     },
 }
 
@@ -266,23 +287,44 @@ impl Gpu {
         multiprocessors: 148,
     };
 
-    /// Whether a kernel runs on it.
-    pub fn is_supported(&self) -> bool {
-        COMPUTE_CAPABILITIES.contains(&self.compute_capability)
-    }
+    /// An H200, for planning without one.
+    pub const H200: Self = Self {
+        compute_capability: (9, 0),
+        multiprocessors: 132,
+    };
 
-    /// Refuses a GPU that no kernel runs on.
+    /// The kernels that run on it.
     ///
     /// # Errors
     /// [`PlanError::UnsupportedDevice`].
-    pub fn check_supported(&self) -> Result<(), PlanError> {
-        if self.is_supported() {
-            return Ok(());
-        }
-        Err(PlanError::UnsupportedDevice {
+    pub fn architecture(&self) -> Result<&'static Architecture, PlanError> {
+        Architecture::of(self.compute_capability).ok_or(PlanError::UnsupportedDevice {
             found: self.compute_capability,
             needed: COMPUTE_CAPABILITIES,
         })
+    }
+}
+
+/// A tile to plan with, whatever is expected to be fastest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tile {
+    /// The N tile of a kernel for Blackwell.
+    Columns(u32),
+    /// The M tile of a kernel for Hopper, and the CTAs that share the K of a tile.
+    Tokens {
+        /// 8, 16, 32, 64, 128 or 256.
+        tokens: u32,
+        /// 1, 2 or 4.
+        split_k: u32,
+    },
+}
+
+impl std::fmt::Display for Tile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Columns(columns) => write!(f, "N tile {columns}"),
+            Self::Tokens { tokens, split_k } => write!(f, "M tile {tokens}, K shared by {split_k}"),
+        }
     }
 }
 
@@ -290,39 +332,118 @@ impl Gpu {
 #[derive(Clone, Copy, Debug)]
 pub struct DualGemm {
     shape: Shape,
+    architecture: &'static Architecture,
     kernel: &'static KernelEntry,
+    split_k: u32,
 }
 
 impl DualGemm {
     /// Picks the kernel for `shape` on `gpu`.
     ///
     /// # Errors
-    /// [`PlanError::UnsupportedDevice`].
+    /// [`PlanError::UnsupportedDevice`]; on Hopper [`PlanError::DimensionTooLarge`].
     pub fn plan(shape: Shape, output: Output, gpu: Gpu) -> Result<Self, PlanError> {
-        gpu.check_supported()?;
-        let candidates = kernels::ENTRIES
+        let architecture = gpu.architecture()?;
+        if architecture.has(Gpu::H200.compute_capability) {
+            let (tokens, split_k) = hopper_tile(shape, gpu.multiprocessors);
+            return Self::plan_with_tokens(shape, output, gpu, tokens, split_k);
+        }
+        let candidates = architecture
+            .entries
             .iter()
             .filter(|entry| entry.output == output);
         let kernel = candidates
             .min_by_key(|entry| expected_cycles(shape, entry.tile_n, gpu.multiprocessors))
             .ok_or(PlanError::NoKernel { output })?;
-        Ok(Self { shape, kernel })
+        Ok(Self {
+            shape,
+            architecture,
+            kernel,
+            split_k: 1,
+        })
     }
 
-    /// Plans with a given N tile, 64 or 128, whatever is expected to be fastest.
+    /// Plans with a given tile.
     ///
     /// # Errors
-    /// [`PlanError::UnsupportedDevice`], [`PlanError::UnknownTile`].
+    /// As [`Self::plan_with_tile`] and [`Self::plan_with_tokens`].
+    pub fn plan_as(shape: Shape, output: Output, gpu: Gpu, tile: Tile) -> Result<Self, PlanError> {
+        match tile {
+            Tile::Columns(columns) => Self::plan_with_tile(shape, output, gpu, columns),
+            Tile::Tokens { tokens, split_k } => {
+                Self::plan_with_tokens(shape, output, gpu, tokens, split_k)
+            }
+        }
+    }
+
+    /// Plans for Blackwell with a given N tile, 64 or 128, whatever is expected to be fastest.
+    ///
+    /// # Errors
+    /// [`PlanError::UnsupportedDevice`], [`PlanError::UnknownTile`], [`PlanError::TileNotChosen`].
     pub fn plan_with_tile(
         shape: Shape,
         output: Output,
         gpu: Gpu,
         tile_n: u32,
     ) -> Result<Self, PlanError> {
-        gpu.check_supported()?;
-        let kernel =
-            kernels::find(tile_n, output).ok_or(PlanError::UnknownTile { found: tile_n })?;
-        Ok(Self { shape, kernel })
+        let architecture = gpu.architecture()?;
+        if !architecture.has(Gpu::B200.compute_capability) {
+            return Err(PlanError::TileNotChosen {
+                architecture: architecture.name,
+            });
+        }
+        let kernel = BLACKWELL
+            .find(TILE_M, tile_n, output)
+            .ok_or(PlanError::UnknownTile { found: tile_n })?;
+        Ok(Self {
+            shape,
+            architecture,
+            kernel,
+            split_k: 1,
+        })
+    }
+
+    /// Plans for Hopper with a given M tile and a cluster of `split_k` CTAs to share the K of a tile.
+    ///
+    /// Accumulators depend on the sharing of K: on `split_k`, and on whether the tile has more than 64
+    /// tokens. [`Output::Accumulators`] is written by kernels of 8 and of 256 tokens alone; each stands
+    /// in for those that share K alike.
+    ///
+    /// # Errors
+    /// [`PlanError::UnsupportedDevice`], [`PlanError::NoKernel`], [`PlanError::SplitK`],
+    /// [`PlanError::DimensionTooLarge`].
+    pub fn plan_with_tokens(
+        shape: Shape,
+        output: Output,
+        gpu: Gpu,
+        tokens: u32,
+        split_k: u32,
+    ) -> Result<Self, PlanError> {
+        let architecture = gpu.architecture()?;
+        let tile_m = match output {
+            Output::F16 => tokens,
+            Output::Accumulators if hopper::tile_shape(tokens).k_shares == 2 => 8,
+            Output::Accumulators => 256,
+        };
+        let kernel = architecture
+            .find(tile_m, hopper::TILE_N, output)
+            .filter(|_| architecture.has(Gpu::H200.compute_capability))
+            .ok_or(PlanError::NoKernel { output })?;
+        check_hopper_grid(shape, tokens)?;
+        let limit = max_split_k(shape);
+        if !split_k.is_power_of_two() || split_k > limit {
+            return Err(PlanError::SplitK {
+                k: shape.k(),
+                found: split_k,
+                limit,
+            });
+        }
+        Ok(Self {
+            shape,
+            architecture,
+            kernel,
+            split_k,
+        })
     }
 
     /// The dimensions.
@@ -330,19 +451,53 @@ impl DualGemm {
         self.shape
     }
 
+    /// The kernels that the plan is for.
+    pub fn architecture(&self) -> &'static Architecture {
+        self.architecture
+    }
+
     /// The kernel that will run.
     pub fn kernel(&self) -> &'static KernelEntry {
         self.kernel
     }
 
-    /// CTAs along x (tiles of M), y (tiles of N) and z (L).
+    /// CTAs, a cluster, that share the K of a tile.
+    pub fn split_k(&self) -> u32 {
+        self.split_k
+    }
+
+    /// How the sum over K is taken apart; `None` on Blackwell, where it is not.
+    pub fn k_order(&self) -> Option<KOrder> {
+        self.architecture
+            .has(Gpu::H200.compute_capability)
+            .then(|| KOrder {
+                split_k: self.split_k,
+                k_shares: hopper::tile_shape(self.kernel.tile_m).k_shares,
+            })
+    }
+
+    /// CTAs along x, y and z. On Blackwell x counts tiles of M, y tiles of N; on Hopper x tiles of N,
+    /// `split_k` CTAs each, y tiles of M. z is L.
     pub fn grid(&self) -> [u32; 3] {
         let tiles = |extent: usize, tile: u32| extent.div_ceil(tile as usize) as u32;
-        [
-            tiles(self.shape.m(), TILE_M),
-            tiles(self.shape.n(), self.kernel.tile_n),
-            self.shape.batch() as u32,
-        ]
+        let m = tiles(self.shape.m(), self.kernel.tile_m);
+        let n = tiles(self.shape.n(), self.kernel.tile_n);
+        let batch = self.shape.batch() as u32;
+        if self.workspace_bytes() == 0 {
+            [m, n, batch]
+        } else {
+            [self.split_k * n, m, batch]
+        }
+    }
+
+    /// Bytes of device memory that a launch needs besides its operands and outputs: A as f16 on Hopper,
+    /// nothing on Blackwell.
+    pub fn workspace_bytes(&self) -> usize {
+        if !self.architecture.has(Gpu::H200.compute_capability) {
+            return 0;
+        }
+        let columns = hopper::activation_columns(self.shape.k() as u32) as usize;
+        2 * self.shape.batch() * self.shape.m() * columns
     }
 
     /// Bytes of each output buffer: C in f16, or each of the two accumulator buffers in f32.
@@ -372,6 +527,44 @@ fn expected_cycles(shape: Shape, tile_n: u32, multiprocessors: u32) -> u64 {
     let ctas =
         shape.m().div_ceil(TILE_M as usize) * shape.n().div_ceil(tile_n as usize) * shape.batch();
     (ctas as u64).div_ceil(u64::from(multiprocessors.max(1))) * cta
+}
+
+/// Tiles of M are counted along y of the grid, and the first grid counts its threads in 32 bits.
+fn check_hopper_grid(shape: Shape, tokens: u32) -> Result<(), PlanError> {
+    let per_row = hopper::activation_columns(shape.k() as u32) as usize / 8;
+    let limit = (MAX_GRID_YZ * tokens as usize).min(u32::MAX as usize / per_row);
+    if shape.m() > limit {
+        return Err(PlanError::DimensionTooLarge {
+            dimension: "M",
+            value: shape.m(),
+            limit,
+        });
+    }
+    Ok(())
+}
+
+/// The most CTAs that can share the K of a tile: each needs a stage.
+fn max_split_k(shape: Shape) -> u32 {
+    let stages = shape.k().div_ceil(hopper::STAGE_K as usize);
+    let limit = stages.min(hopper::MAX_SPLIT_K as usize) as u32;
+    1 << limit.ilog2()
+}
+
+/// The M tile and the split of K that should be fastest on Hopper.
+///
+/// The smallest M tile that holds all tokens, up to 256; then as many CTAs to a tile as find a
+/// multiprocessor each, in pairs: larger clusters do not fit every part of the GPU.
+fn hopper_tile(shape: Shape, multiprocessors: u32) -> (u32, u32) {
+    let tokens = shape.m().next_power_of_two().clamp(8, 256) as u32;
+    let tiles = shape.m().div_ceil(tokens as usize)
+        * shape.n().div_ceil(hopper::TILE_N as usize)
+        * shape.batch();
+    let split_k = if 2 * tiles <= multiprocessors as usize {
+        2
+    } else {
+        1
+    };
+    (tokens, split_k.min(max_split_k(shape)))
 }
 
 /// How a matrix is described to TMA, in the terms of `cuTensorMapEncodeTiled`: 4-bit elements
@@ -486,15 +679,58 @@ mod tests {
     #[test]
     fn names_the_compute_capability_needed() {
         let gpu = Gpu {
-            compute_capability: (9, 0),
-            multiprocessors: 132,
+            compute_capability: (8, 0),
+            multiprocessors: 108,
         };
         let shape = Shape::new(1, 8, 64, 1).unwrap();
         let error = DualGemm::plan(shape, Output::F16, gpu).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "compute capability 9.0 has no kernel; needed is 10.0 or 10.3. Run on a B200 or B300, or on the emulated \
-             B200 (NVFP4_DEVICE=emulator)"
+            "compute capability 8.0 has no kernel; needed is 9.0 or 10.0 or 10.3. Run on an H100, H200, B200 or B300, \
+             or on the emulated B200 (NVFP4_DEVICE=emulator)"
+        );
+    }
+
+    #[test]
+    fn hopper_shares_k_where_tiles_are_few() {
+        let plan = |m, n, k| {
+            let shape = Shape::new(m, n, k, 1).unwrap();
+            let plan = DualGemm::plan(shape, Output::F16, Gpu::H200).unwrap();
+            (plan.kernel().tile_m, plan.split_k(), plan.grid())
+        };
+        assert_eq!(plan(1, 4096, 7168), (8, 2, [128, 1, 1]));
+        assert_eq!(plan(256, 4096, 7168), (256, 2, [128, 1, 1]));
+        assert_eq!(plan(512, 4096, 7168), (256, 1, [64, 2, 1]));
+        assert_eq!(plan(100, 64, 128), (128, 1, [1, 1, 1]), "one stage of K");
+        let shape = Shape::new(3, 64, 192, 2).unwrap();
+        let plan = DualGemm::plan(shape, Output::Accumulators, Gpu::H200).unwrap();
+        assert_eq!(plan.workspace_bytes(), 2 * 2 * 3 * 256);
+    }
+
+    #[test]
+    fn hopper_refuses_tiles_and_splits_that_it_has_not() {
+        let shape = Shape::new(3, 64, 192, 1).unwrap();
+        let plan = |tokens, split_k| {
+            DualGemm::plan_with_tokens(shape, Output::F16, Gpu::H200, tokens, split_k).map(|_| ())
+        };
+        let output = Output::F16;
+        assert_eq!(plan(12, 1), Err(PlanError::NoKernel { output }));
+        let split = |found| {
+            Err(PlanError::SplitK {
+                k: 192,
+                found,
+                limit: 2,
+            })
+        };
+        assert_eq!(plan(8, 4), split(4));
+        assert_eq!(plan(8, 0), split(0));
+        assert_eq!(plan(8, 2), Ok(()));
+        let tile = DualGemm::plan_with_tile(shape, output, Gpu::H200, 64).map(|_| ());
+        assert_eq!(
+            tile,
+            Err(PlanError::TileNotChosen {
+                architecture: "Hopper"
+            })
         );
     }
 

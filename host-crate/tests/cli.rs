@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use nvfp4_dual_gemm::driver::DEVICE_VARIABLE;
-use nvfp4_dual_gemm::kernels::{ENTRIES, PTX};
+use nvfp4_dual_gemm::kernels::{ARCHITECTURES, BLACKWELL};
 use serde_json::Value;
 
 const PTX_VARIABLE: &str = "NVFP4_PTX";
@@ -217,8 +217,11 @@ fn info_names_device_and_kernels() {
     let out = succeed("info");
     assert!(out.contains("NVIDIA B200 (emulated)"), "{out}");
     assert!(out.contains("10.0"), "{out}");
-    for entry in ENTRIES {
-        assert!(out.contains(entry.name), "no {} in:\n{out}", entry.name);
+    for architecture in ARCHITECTURES {
+        for entry in architecture.entries {
+            let name = entry.launch.name;
+            assert!(out.contains(name), "no {name} in:\n{out}");
+        }
     }
     assert!(!json(&succeed("info --json")).is_empty());
 }
@@ -267,13 +270,14 @@ impl Drop for PtxFile {
 
 /// The text of the entry `name`, changed by `change`, in the shipped PTX.
 fn with_entry(name: &str, change: impl Fn(&str) -> String) -> String {
-    let start = PTX.find(&format!(".visible .entry {name}(")).unwrap();
-    let end = PTX[start + 1..]
+    let ptx = BLACKWELL.ptx;
+    let start = ptx.find(&format!(".visible .entry {name}(")).unwrap();
+    let end = ptx[start + 1..]
         .find(".visible .entry ")
-        .map_or(PTX.len(), |length| start + 1 + length);
-    let changed = change(&PTX[start..end]);
-    assert_ne!(changed, PTX[start..end], "{name} has nothing to change");
-    format!("{}{changed}{}", &PTX[..start], &PTX[end..])
+        .map_or(ptx.len(), |length| start + 1 + length);
+    let changed = change(&ptx[start..end]);
+    assert_ne!(changed, ptx[start..end], "{name} has nothing to change");
+    format!("{}{changed}{}", &ptx[..start], &ptx[end..])
 }
 
 /// Makes the second product's accumulators come from the columns of the first: a wrong column
@@ -336,7 +340,7 @@ fn a_wrong_kernel_fails() {
 /// PTX that the driver refuses, or that is not there, is an error, not a wrong result.
 #[test]
 fn ptx_that_cannot_be_loaded() {
-    let newer = PTX.replacen(".version ", ".version 9", 1);
+    let newer = BLACKWELL.ptx.replacen(".version ", ".version 9", 1);
     let file = PtxFile::new("newer", &newer);
     let Finished { status, out, err } = file.tool(SMALL);
     assert_eq!((status, out.as_str()), (Some(EXIT_ERROR), ""), "{err}");

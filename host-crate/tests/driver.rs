@@ -104,7 +104,7 @@ fn a_plain_program_without_a_driver_is_told_what_was_looked_for() {
 fn select_twice() {
     let selected = select(DriverChoice::Emulator).unwrap();
     assert_eq!(selected.kind, DriverKind::Emulator);
-    assert_eq!(selected.to_string(), "using the emulated B200");
+    assert_eq!(selected.to_string(), "using the emulator");
     assert_eq!(select(DriverChoice::Emulator).unwrap(), selected);
     for choice in [DriverChoice::Cuda, DriverChoice::Auto] {
         assert_eq!(

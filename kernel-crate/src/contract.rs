@@ -4,6 +4,8 @@
 //! Everything here is plain arithmetic, so that the host plans a launch from the very numbers the
 //! kernel was built with, and `const` assertions check them once for both.
 
+pub mod hopper;
+
 use core::mem::{align_of, offset_of, size_of};
 
 /// Rows of A, and of C, that one CTA computes: the M of `tcgen05.mma` with `cta_group::1`.
@@ -247,30 +249,38 @@ pub enum Output {
     Accumulators,
 }
 
-/// One kernel entry and how to launch it.
-///
-/// Grid: `[ceil(M / 128), ceil(N / tile_n), L]`; M runs fastest so that CTAs which share a tile of
-/// B1 and B2 are neighbours and meet in L2.
+/// How to launch an entry.
 #[derive(Clone, Copy, Debug)]
-pub struct KernelEntry {
+pub struct Launch {
     /// The entry's name in the PTX. Part of the interface: ptxas schedules by it too, it changes
     /// only on purpose.
     pub name: &'static str,
-    /// Columns of C that one CTA computes; it computes [`TILE_M`] rows.
-    pub tile_n: u32,
-    /// What it writes, and how many output buffers it takes.
-    pub output: Output,
     /// Block dimension x; y and z are 1.
     pub threads_per_cta: u32,
     /// CTAs that must fit one SM, which bounds the registers of a thread.
     pub min_ctas_per_sm: u32,
-    /// CTAs of a cluster along x, y and z.
+    /// CTAs of a cluster along x, y and z, where the entry has a fixed number.
     pub cluster: [u32; 3],
     /// Alignment of the parameter block, in bytes.
     pub param_alignment: u32,
     /// Dynamic shared memory of a CTA, in bytes. More than a function gets unasked: see
     /// `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`.
     pub dynamic_shared_bytes: u32,
+}
+
+/// One kernel entry that computes tiles of the output.
+///
+/// Grid on Blackwell: `[ceil(M / tile_m), ceil(N / tile_n), L]`; M runs fastest so that CTAs which
+/// share a tile of B1 and B2 are neighbours and meet in L2.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelEntry {
+    /// How to launch it.
+    pub launch: Launch,
+    /// Rows and columns of C that one CTA computes.
+    pub tile_m: u32,
+    pub tile_n: u32,
+    /// What it writes, and how many output buffers it takes.
+    pub output: Output,
 }
 
 const fn entry(name: &'static str, tile_n: u32, output: Output) -> KernelEntry {
@@ -298,18 +308,21 @@ const fn entry(name: &'static str, tile_n: u32, output: Output) -> KernelEntry {
         "an N tile must start on a column of scale factors and stay inside one scale-factor tile"
     );
     KernelEntry {
-        name,
+        launch: Launch {
+            name,
+            threads_per_cta: THREADS,
+            min_ctas_per_sm: 1,
+            cluster: [1, 1, 1],
+            param_alignment: PARAM_ALIGNMENT,
+            dynamic_shared_bytes: shared.total_bytes,
+        },
+        tile_m: TILE_M,
         tile_n,
         output,
-        threads_per_cta: THREADS,
-        min_ctas_per_sm: 1,
-        cluster: [1, 1, 1],
-        param_alignment: PARAM_ALIGNMENT,
-        dynamic_shared_bytes: shared.total_bytes,
     }
 }
 
-/// Every entry of the shipped PTX.
+/// Every entry of the PTX for Blackwell.
 pub const KERNELS: &[KernelEntry] = &[
     entry("nvfp4_dual_gemm_n64_f16", 64, Output::F16),
     entry("nvfp4_dual_gemm_n128_f16", 128, Output::F16),

@@ -21,38 +21,117 @@ pub mod contract;
 pub mod silu;
 
 #[cfg(target_arch = "nvptx64")]
-mod blackwell;
-#[cfg(target_arch = "nvptx64")]
-mod pipeline;
-#[cfg(target_arch = "nvptx64")]
 #[macro_use]
+#[allow(dead_code, reason = "each architecture uses its part")]
 mod ptx;
+#[cfg(target_arch = "nvptx64")]
+mod scales;
+
+// One crate, one PTX for each architecture: `-Ctarget-cpu` says which.
+#[cfg(all(target_arch = "nvptx64", not(target_feature = "sm_90a")))]
+mod blackwell;
+#[cfg(all(target_arch = "nvptx64", target_feature = "sm_90a"))]
+mod hopper;
+#[cfg(all(target_arch = "nvptx64", not(target_feature = "sm_90a")))]
+mod pipeline;
 
 #[cfg(target_arch = "nvptx64")]
-mod entries {
+macro_rules! entry {
+    ($name:ident, $params:ty, $body:expr) => {
+        /// # Safety
+        /// Launched as its [`crate::contract::KernelEntry`] says, with a parameter block whose
+        /// tensor maps and device pointers are valid for the shape it states.
+        #[cfg_attr(feature = "rust-cuda", cuda_std::kernel)]
+        #[cfg_attr(not(feature = "rust-cuda"), unsafe(no_mangle))]
+        pub unsafe extern "ptx-kernel" fn $name(params: $params) {
+            let block = param_block_address!($name);
+            // SAFETY: the caller's contract; `block` is the address of `params` itself.
+            unsafe { $body(&params, block) }
+        }
+    };
+}
+
+#[cfg(all(target_arch = "nvptx64", not(target_feature = "sm_90a")))]
+mod blackwell_entries {
     use crate::blackwell::epilogue::{Accumulators, GatedF16};
     use crate::blackwell::kernel::dual_gemm;
     use crate::contract::DualGemmParams;
 
-    macro_rules! entry {
-        ($name:ident, $tile_n:literal, $output:ty) => {
-            /// # Safety
-            /// Launched as its [`crate::contract::KernelEntry`] says, with a parameter block whose
-            /// tensor maps and device pointers are valid for the shape it states.
-            #[cfg_attr(feature = "rust-cuda", cuda_std::kernel)]
-            #[cfg_attr(not(feature = "rust-cuda"), unsafe(no_mangle))]
-            pub unsafe extern "ptx-kernel" fn $name(params: DualGemmParams) {
-                let block = param_block_address!($name);
-                // SAFETY: the caller's contract; `block` is the address of `params` itself.
-                unsafe { dual_gemm::<$tile_n, $output>(&params, block) }
-            }
-        };
-    }
+    entry!(
+        nvfp4_dual_gemm_n64_f16,
+        DualGemmParams,
+        dual_gemm::<64, GatedF16>
+    );
+    entry!(
+        nvfp4_dual_gemm_n128_f16,
+        DualGemmParams,
+        dual_gemm::<128, GatedF16>
+    );
+    entry!(
+        nvfp4_dual_gemm_n64_accumulators,
+        DualGemmParams,
+        dual_gemm::<64, Accumulators>
+    );
+    entry!(
+        nvfp4_dual_gemm_n128_accumulators,
+        DualGemmParams,
+        dual_gemm::<128, Accumulators>
+    );
+}
 
-    entry!(nvfp4_dual_gemm_n64_f16, 64, GatedF16);
-    entry!(nvfp4_dual_gemm_n128_f16, 128, GatedF16);
-    entry!(nvfp4_dual_gemm_n64_accumulators, 64, Accumulators);
-    entry!(nvfp4_dual_gemm_n128_accumulators, 128, Accumulators);
+#[cfg(all(target_arch = "nvptx64", target_feature = "sm_90a"))]
+mod hopper_entries {
+    use crate::contract::hopper::{ActivationParams, HopperParams};
+    use crate::hopper::activations;
+    use crate::hopper::config::{M8, M16, M32, M64, M128, M256};
+    use crate::hopper::epilogue::{Accumulators, GatedF16};
+    use crate::hopper::kernel::dual_gemm;
+
+    entry!(
+        nvfp4_dual_gemm_hopper_activations,
+        ActivationParams,
+        |params, _| activations::run(params)
+    );
+    entry!(
+        nvfp4_dual_gemm_hopper_m8_f16,
+        HopperParams,
+        dual_gemm::<M8, GatedF16>
+    );
+    entry!(
+        nvfp4_dual_gemm_hopper_m16_f16,
+        HopperParams,
+        dual_gemm::<M16, GatedF16>
+    );
+    entry!(
+        nvfp4_dual_gemm_hopper_m32_f16,
+        HopperParams,
+        dual_gemm::<M32, GatedF16>
+    );
+    entry!(
+        nvfp4_dual_gemm_hopper_m64_f16,
+        HopperParams,
+        dual_gemm::<M64, GatedF16>
+    );
+    entry!(
+        nvfp4_dual_gemm_hopper_m128_f16,
+        HopperParams,
+        dual_gemm::<M128, GatedF16>
+    );
+    entry!(
+        nvfp4_dual_gemm_hopper_m256_f16,
+        HopperParams,
+        dual_gemm::<M256, GatedF16>
+    );
+    entry!(
+        nvfp4_dual_gemm_hopper_m8_accumulators,
+        HopperParams,
+        dual_gemm::<M8, Accumulators>
+    );
+    entry!(
+        nvfp4_dual_gemm_hopper_m256_accumulators,
+        HopperParams,
+        dual_gemm::<M256, Accumulators>
+    );
 }
 
 #[cfg(all(target_arch = "nvptx64", not(feature = "rust-cuda")))]

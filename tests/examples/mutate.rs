@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressStyle};
-use nvfp4_dual_gemm::kernels::ENTRIES;
+use nvfp4_dual_gemm::kernels::BLACKWELL;
 use nvfp4_dual_gemm_tests::mutation::{Judge, Mutation, Operator, Survivors, Verdict, of_entry};
 use nvfp4_dual_gemm_tests::ptx;
 use rayon::prelude::*;
@@ -35,13 +35,13 @@ fn main() -> ExitCode {
     let text = ptx();
     let lines: Vec<&str> = text.lines().collect();
     let (mut killed, mut total, mut unexplained) = (0, 0, 0);
-    for entry in ENTRIES {
+    for entry in BLACKWELL.entries {
         let wanted = arguments.entry.as_deref();
-        if wanted.is_some_and(|wanted| !entry.name.contains(wanted)) {
+        if wanted.is_some_and(|wanted| !entry.launch.name.contains(wanted)) {
             continue;
         }
-        let Some(mut mutations) = of_entry(&text, entry.name) else {
-            eprintln!("the PTX has no entry {}", entry.name);
+        let Some(mut mutations) = of_entry(&text, entry.launch.name) else {
+            eprintln!("the PTX has no entry {}", entry.launch.name);
             return ExitCode::FAILURE;
         };
         if let Some(wanted) = &arguments.operator {
@@ -56,17 +56,17 @@ fn main() -> ExitCode {
         let judge = match Judge::new(&text, entry) {
             Ok(judge) => judge,
             Err(verdict) => {
-                eprintln!("{} fails unchanged: {verdict:?}", entry.name);
+                eprintln!("{} fails unchanged: {verdict:?}", entry.launch.name);
                 return ExitCode::FAILURE;
             }
         };
         let verdicts: Vec<Verdict> = mutations
             .par_iter()
-            .progress_with(progress(entry.name, mutations.len()))
+            .progress_with(progress(entry.launch.name, mutations.len()))
             .map(|mutation| judge.judge(&mutation.apply(&lines)))
             .collect();
         let outcomes: Vec<_> = mutations.iter().zip(&verdicts).collect();
-        println!("{}", entry.name);
+        println!("{}", entry.launch.name);
         print_table(&outcomes);
         if arguments.verbose {
             for (mutation, verdict) in &outcomes {

@@ -43,7 +43,10 @@ pub fn assemble(ptx: &Path, architecture: &str, cubin: &Path) -> Result<Vec<Reso
         "ptxas {} rejects {shown} for {architecture}:\n{log}",
         PTXAS.wheel.version,
     );
-    if let Some(warning) = log.lines().find(|line| line.contains("warning")) {
+    if let Some(warning) = log
+        .lines()
+        .find(|line| line.contains("warning") || line.contains("Performance Loss"))
+    {
         bail!(
             "ptxas {} on {shown} for {architecture}: {warning}",
             PTXAS.wheel.version

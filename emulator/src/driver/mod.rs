@@ -75,7 +75,7 @@ mod stream;
 mod tensor_map;
 mod unsupported;
 
-pub use options::{OptionError, from_environment, prefer_fast, set_launch_options};
+pub use options::{OptionError, from_environment, prefer_device, prefer_fast, set_launch_options};
 pub use report::{capture_reports, take_last_report, take_warnings};
 pub use status::Status;
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::env;
+use std::sync::OnceLock;
 
 use thiserror::Error;
 
@@ -47,10 +48,22 @@ pub fn from_environment() -> Result<LaunchOptions, OptionError> {
     })
 }
 
-/// The device that the environment asks for, a B200 if it names none.
+static PREFERRED_DEVICE: OnceLock<DeviceProperties> = OnceLock::new();
+
+/// Has this process' driver emulate `device`, unless the environment names one or a call before this has. The driver
+/// looks when it is initialised.
+pub fn prefer_device(device: DeviceProperties) {
+    // Whoever came first has said it.
+    let _ = PREFERRED_DEVICE.set(device);
+}
+
+/// The device that the environment asks for, else the preferred one, else a B200.
 pub(super) fn device_from_environment() -> Result<DeviceProperties, OptionError> {
     let named = variable(DEVICE, "b200, h100 or h200", device)?;
-    Ok(named.unwrap_or_else(DeviceProperties::b200))
+    let preferred = || PREFERRED_DEVICE.get().cloned();
+    Ok(named
+        .or_else(preferred)
+        .unwrap_or_else(DeviceProperties::b200))
 }
 
 /// How the environment wants reports.

@@ -6,12 +6,9 @@ use anyhow::Context as _;
 use cust::context::Context;
 use cust::device::Device;
 use nvfp4_dual_gemm::driver::{self, DriverChoice, DriverError, DriverKind, Selected};
-use nvfp4_dual_gemm::kernels::{COMPUTE_CAPABILITIES, PTX};
-use nvfp4_dual_gemm::launch::Kernels;
+use nvfp4_dual_gemm::kernels::{Architecture, COMPUTE_CAPABILITIES};
+use nvfp4_dual_gemm::launch::{self, Kernels};
 use nvfp4_dual_gemm::plan::{Gpu, PlanError};
-
-/// File with another build of the kernels.
-const PTX_VARIABLE: &str = "NVFP4_PTX";
 
 /// A device with the kernels loaded.
 pub struct Opened {
@@ -28,7 +25,8 @@ pub fn open() -> anyhow::Result<Opened> {
     driver::capture_device_reports();
     let device = Device::get_device(selected.device).context("opening the device")?;
     let context = Context::new(device).context("creating a context")?;
-    let kernels = Kernels::load_ptx(&ptx()?.text)?;
+    let architecture = launch::current_gpu()?.architecture()?;
+    let kernels = Kernels::load_ptx(&ptx(architecture)?.text)?;
     Ok(Opened {
         kernels,
         name: device.name().context("asking for the device's name")?,
@@ -62,20 +60,21 @@ pub struct Ptx {
     pub origin: String,
 }
 
-/// The build of the kernels that `NVFP4_PTX` names, else the one in this program.
-pub fn ptx() -> anyhow::Result<Ptx> {
-    let Some(path) = std::env::var_os(PTX_VARIABLE).filter(|path| !path.is_empty()) else {
+/// The build of the kernels that the architecture's variable names, else the one in this program.
+pub fn ptx(architecture: &Architecture) -> anyhow::Result<Ptx> {
+    let variable = architecture.ptx_variable;
+    let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) else {
         return Ok(Ptx {
-            text: PTX.into(),
+            text: architecture.ptx.into(),
             origin: "built in".to_owned(),
         });
     };
     let path = std::path::PathBuf::from(path);
     let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("reading {}, which {PTX_VARIABLE} names", path.display()))?;
+        .with_context(|| format!("reading {}, which {variable} names", path.display()))?;
     Ok(Ptx {
         text: text.into(),
-        origin: format!("{PTX_VARIABLE}={}", path.display()),
+        origin: format!("{variable}={}", path.display()),
     })
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use cust::device::{Device, DeviceAttribute};
 use nvfp4_dual_gemm::driver::{self, DriverKind, api};
-use nvfp4_dual_gemm::kernels::{COMPUTE_CAPABILITIES, ENTRIES};
+use nvfp4_dual_gemm::kernels::{ARCHITECTURES, Architecture, COMPUTE_CAPABILITIES};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -25,13 +25,14 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
     let devices = Device::devices()?
         .map(|device| describe(device?))
         .collect::<Result<Vec<_>, _>>()?;
-    let ptx = device::ptx()?;
-    let digest = Sha256::digest(ptx.text.as_bytes());
-    let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let builds = ARCHITECTURES
+        .into_iter()
+        .map(Build::new)
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let advice = advice(selected.kind, selected.fallback.as_deref());
     let mut out = std::io::stdout().lock();
     if args.json {
-        write_json(&mut out, &driver, &devices, [&ptx.origin, &hash], &advice)?;
+        write_json(&mut out, &driver, &devices, &builds, &advice)?;
         return Ok(exit_code(true));
     }
 
@@ -44,24 +45,74 @@ pub fn run(args: &InfoArgs) -> anyhow::Result<ExitCode> {
     for (ordinal, found) in devices.iter().enumerate() {
         writeln!(out, "device {ordinal}  {found}")?;
     }
-    writeln!(
-        out,
-        "PTX       {}, {}, sha256 {hash}",
-        ptx.origin,
-        directives(&ptx.text)
-    )?;
-    for entry in ENTRIES {
+    for build in &builds {
         writeln!(
             out,
-            "kernel    {:<34} N tile {:>3}, {} bytes of shared memory",
-            entry.name, entry.tile_n, entry.dynamic_shared_bytes
+            "PTX       {}, {}, {}, sha256 {}",
+            build.architecture.name,
+            build.origin,
+            directives(&build.text),
+            build.sha256
         )?;
+        for entry in build.architecture.entries {
+            writeln!(
+                out,
+                "kernel    {:<40} tile {:>3} x {:<3}, {} bytes of shared memory",
+                entry.launch.name, entry.tile_m, entry.tile_n, entry.launch.dynamic_shared_bytes
+            )?;
+        }
+        let needed = capabilities(build.architecture.compute_capabilities);
+        writeln!(out, "          for compute capability {needed}")?;
     }
-    writeln!(out, "          for compute capability {}", capabilities())?;
     for line in &advice {
         writeln!(out, "note      {line}")?;
     }
     Ok(exit_code(true))
+}
+
+/// The PTX of an architecture.
+struct Build {
+    architecture: &'static Architecture,
+    text: std::borrow::Cow<'static, str>,
+    origin: String,
+    sha256: String,
+}
+
+impl Build {
+    fn new(architecture: &'static Architecture) -> anyhow::Result<Self> {
+        let device::Ptx { text, origin } = device::ptx(architecture)?;
+        let digest = Sha256::digest(text.as_bytes());
+        let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self {
+            architecture,
+            text,
+            origin,
+            sha256,
+        })
+    }
+
+    fn to_json(&self) -> Value {
+        let kernels: Vec<Value> = self
+            .architecture
+            .entries
+            .iter()
+            .map(|entry| {
+                json!({
+                    "name": entry.launch.name,
+                    "tile_m": entry.tile_m,
+                    "tile_n": entry.tile_n,
+                    "dynamic_shared_bytes": entry.launch.dynamic_shared_bytes,
+                })
+            })
+            .collect();
+        json!({
+            "architecture": self.architecture.name,
+            "compute_capabilities": self.architecture.compute_capabilities,
+            "ptx": self.origin,
+            "ptx_sha256": self.sha256,
+            "kernels": kernels,
+        })
+    }
 }
 
 struct Found {
@@ -108,10 +159,8 @@ fn describe(device: Device) -> anyhow::Result<Found> {
     })
 }
 
-fn capabilities() -> String {
-    let texts = COMPUTE_CAPABILITIES
-        .iter()
-        .map(|(major, minor)| format!("{major}.{minor}"));
+fn capabilities(all: &[(u32, u32)]) -> String {
+    let texts = all.iter().map(|(major, minor)| format!("{major}.{minor}"));
     texts.collect::<Vec<_>>().join(" and ")
 }
 
@@ -122,6 +171,19 @@ fn directives(ptx: &str) -> String {
     found.take(2).collect::<Vec<_>>().join(" ")
 }
 
+/// What running on an architecture takes.
+fn requirement(architecture: &Architecture) -> String {
+    let (major, minor) = architecture.cuda_version;
+    let capabilities = architecture.compute_capabilities.iter();
+    let capabilities: Vec<_> = capabilities
+        .map(|(major, minor)| format!("{major}.{minor}"))
+        .collect();
+    format!(
+        "a GPU of compute capability {} and NVIDIA's driver for CUDA {major}.{minor} or later",
+        capabilities.join(" or ")
+    )
+}
+
 /// What a user should know or do.
 fn advice(kind: DriverKind, fallback: Option<&str>) -> Vec<String> {
     match (kind, fallback) {
@@ -129,12 +191,8 @@ fn advice(kind: DriverKind, fallback: Option<&str>) -> Vec<String> {
         (DriverKind::Emulator, Some(reason)) => vec![
             format!("the emulated B200 stands in: {reason}"),
             format!(
-                "to run on hardware: a GPU of compute capability {} and NVIDIA's driver for CUDA 12.9 or later",
-                COMPUTE_CAPABILITIES
-                    .iter()
-                    .map(|(major, minor)| format!("{major}.{minor}"))
-                    .collect::<Vec<_>>()
-                    .join(" or ")
+                "to run on hardware: {}",
+                ARCHITECTURES.map(requirement).join(", or ")
             ),
         ],
         (DriverKind::Emulator, None) => {
@@ -147,7 +205,7 @@ fn write_json(
     out: &mut impl Write,
     driver: &driver::DriverInfo,
     devices: &[Found],
-    [ptx, hash]: [&str; 2],
+    builds: &[Build],
     advice: &[String],
 ) -> std::io::Result<()> {
     let (major, minor) = driver.version;
@@ -165,16 +223,7 @@ fn write_json(
             })
         })
         .collect();
-    let kernels: Vec<Value> = ENTRIES
-        .iter()
-        .map(|entry| {
-            json!({
-                "name": entry.name,
-                "tile_n": entry.tile_n,
-                "dynamic_shared_bytes": entry.dynamic_shared_bytes,
-            })
-        })
-        .collect();
+    let builds: Vec<Value> = builds.iter().map(Build::to_json).collect();
     writeln!(
         out,
         "{}",
@@ -185,9 +234,7 @@ fn write_json(
                 "cuda": format!("{major}.{minor}"),
             },
             "devices": devices,
-            "ptx": ptx,
-            "ptx_sha256": hash,
-            "kernels": kernels,
+            "builds": builds,
             "notes": advice,
         })
     )

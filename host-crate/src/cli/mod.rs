@@ -12,17 +12,18 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use nvfp4_dual_gemm::InputKind;
+use nvfp4_dual_gemm::plan::Tile;
 
 /// A result was wrong.
 pub const EXIT_WRONG: u8 = 1;
 /// A command could not be carried out.
 pub const EXIT_ERROR: u8 = 2;
 
-/// NVFP4 gated dual GEMM for NVIDIA Blackwell: C = silu(alpha1·A·B1ᵀ) ⊙ (alpha2·A·B2ᵀ)
+/// NVFP4 gated dual GEMM for NVIDIA Blackwell and Hopper: C = silu(alpha1·A·B1ᵀ) ⊙ (alpha2·A·B2ᵀ)
 ///
 /// A [L, M, K], B1 and B2 [L, N, K]: e2m1 with a ue4m3 scale per 16 elements. C [L, M, N]: f16.
 ///
-/// Where there is no B200 or B300, everything runs on an emulated B200.
+/// Where there is no GPU with kernels, everything runs on an emulated B200.
 #[derive(Parser)]
 #[command(version, after_help = AFTER_HELP)]
 pub struct Cli {
@@ -32,9 +33,13 @@ pub struct Cli {
 
 const AFTER_HELP: &str = "\
 Environment:
-  NVFP4_DEVICE   auto (default): a B200 or B300 if there is one, else the emulated B200
+  NVFP4_DEVICE   auto (default): a B200, B300, H100 or H200 if there is one, else the emulated B200
                  cuda: a real GPU or an error; emulator: the emulated B200
-  NVFP4_PTX      file with another build of the kernels, instead of the one in this program
+  NVFP4_PTX      file with another build of the kernels for Blackwell, instead of the one in this program
+  NVFP4_HOPPER_PTX
+                 likewise for Hopper
+  PTX_EMULATOR_DEVICE=h200
+                 emulates an H200 instead, which runs the kernels for Hopper
 
 Exit status: 0 if all results are right, 1 if one is wrong, 2 on an error.";
 
@@ -64,12 +69,18 @@ struct InputArgs {
     /// Seed of the random inputs
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// N tile of the kernel, 64 or 128; by default the one expected to be fastest
+    /// N tile of the kernel on Blackwell, 64 or 128; by default the one expected to be fastest
     #[arg(long, value_name = "COLUMNS")]
     tile_n: Option<u32>,
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
+}
+
+impl InputArgs {
+    fn tile(&self) -> Option<Tile> {
+        self.tile_n.map(Tile::Columns)
+    }
 }
 
 fn parse_inputs(name: &str) -> Result<InputKind, String> {

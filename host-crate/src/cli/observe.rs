@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use nvfp4_dual_gemm::kernels::KernelEntry;
+#[cfg(feature = "emulator")]
+use nvfp4_dual_gemm::kernels::TILE_M;
+
 use super::device::Opened;
 
 #[derive(Args)]
@@ -92,10 +96,10 @@ pub struct Observing<'a> {
 
 #[cfg(feature = "emulator")]
 impl Observing<'_> {
-    /// Writes what was asked for. The picture needs the N tile of the kernel, and that it ran to its end.
+    /// Writes what was asked for. The picture needs the kernel, and that it ran to its end.
     pub fn finish(
         self,
-        tile_n: Option<u32>,
+        kernel: Option<&KernelEntry>,
         what: &str,
         json: bool,
         out: &mut impl std::io::Write,
@@ -118,8 +122,13 @@ impl Observing<'_> {
             };
             write().with_context(|| format!("writing {}", path.display()))?;
         }
-        if let (Some(path), Some(tile_n)) = (&self.args.pipeline_svg, tile_n) {
-            fs::write(path, pipeline(&trace, tile_n, what))
+        if let (Some(path), Some(kernel)) = (&self.args.pipeline_svg, kernel) {
+            anyhow::ensure!(
+                kernel.tile_m == TILE_M,
+                "{} has other roles than --pipeline-svg draws: it is for the kernels for Blackwell; --trace is for all",
+                kernel.launch.name,
+            );
+            fs::write(path, pipeline(&trace, kernel.tile_n, what))
                 .with_context(|| format!("writing {}", path.display()))?;
         }
         if self.args.profile {

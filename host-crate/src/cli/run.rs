@@ -57,7 +57,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         seed: args.common.seed,
         alpha1: args.alpha1,
         alpha2: args.alpha2,
-        tile_n: args.common.tile_n,
+        tile: args.common.tile(),
         launches: args
             .launches
             .unwrap_or(if device.is_emulated() { 1 } else { 20 }),
@@ -67,9 +67,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let outcome = check::run(&device.kernels, &problem, &bar);
     bar.finish();
     // Of a run that fails, too: that is what they are for.
-    let tile_n = outcome.as_ref().ok().map(|outcome| outcome.kernel.tile_n);
+    let kernel = outcome.as_ref().ok().map(|outcome| outcome.kernel);
     let mut out = std::io::stdout().lock();
-    observing.finish(tile_n, &shape.to_string(), args.common.json, &mut out)?;
+    observing.finish(kernel, &shape.to_string(), args.common.json, &mut out)?;
     let outcome = outcome?;
     if args.common.json {
         writeln!(out, "{}", to_json(&device, &problem, &outcome))?;
@@ -110,9 +110,9 @@ fn write_report(
     writeln!(
         out,
         "plan          {}, {x} x {y} x {z} CTAs of {} threads, {} KiB shared memory",
-        kernel.name,
-        kernel.threads_per_cta,
-        kernel.dynamic_shared_bytes / 1024,
+        kernel.launch.name,
+        kernel.launch.threads_per_cta,
+        kernel.launch.dynamic_shared_bytes / 1024,
     )?;
     writeln!(
         out,
@@ -166,7 +166,7 @@ pub fn to_json(device: &Opened, problem: &Problem, outcome: &Outcome) -> Value {
         "seed": problem.seed,
         "alpha1": outcome.alphas[0],
         "alpha2": outcome.alphas[1],
-        "kernel": outcome.kernel.name,
+        "kernel": outcome.kernel.launch.name,
         "grid": outcome.grid,
         "kernel_seconds": outcome.kernel_time.as_secs_f64(),
         "reference_seconds": outcome.reference_time.as_secs_f64(),

@@ -59,8 +59,8 @@ pub fn run(
         bar.finish();
         let seconds = start.elapsed().as_secs_f64();
         let failure = &exploration.failure;
-        let what = match problem.tile_n {
-            Some(tile_n) => format!("{shape}, {inputs}, N tile {tile_n}"),
+        let what = match problem.tile {
+            Some(tile) => format!("{shape}, {inputs}, {tile}"),
             None => format!("{shape}, {inputs}"),
         };
         if json {
@@ -70,7 +70,7 @@ pub fn run(
                 "k": shape.k(),
                 "l": shape.batch(),
                 "inputs": inputs.name(),
-                "tile_n": problem.tile_n,
+                "tile": problem.tile.map(|tile| tile.to_string()),
                 "schedules": exploration.tried,
                 "seconds": seconds,
                 "failure": failure.as_ref().map(|failure| failure.error.clone()),

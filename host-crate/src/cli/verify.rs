@@ -7,7 +7,8 @@ use std::time::Instant;
 use clap::Args;
 use nvfp4_dual_gemm::InputKind;
 use nvfp4_dual_gemm::check::{self, Outcome, Problem};
-use nvfp4_dual_gemm::plan::Shape;
+use nvfp4_dual_gemm::kernels::BLACKWELL;
+use nvfp4_dual_gemm::plan::{Shape, Tile};
 use nvfp4_dual_gemm::suite::Suite;
 use serde_json::json;
 
@@ -60,9 +61,11 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         kinds => kinds,
     };
     // Small shapes all get the smaller tile unless told otherwise.
-    let tiles = match (args.common.tile_n, args.suite) {
-        (None, Suite::Quick) => vec![Some(64), Some(128)],
-        (tile_n, _) => vec![tile_n],
+    let device = device::open()?;
+    let is_blackwell = BLACKWELL.has(device.gpu().compute_capability);
+    let tiles = match (args.common.tile(), args.suite) {
+        (None, Suite::Quick) if is_blackwell => [64, 128].map(Tile::Columns).map(Some).to_vec(),
+        (tile, _) => vec![tile],
     };
     let combinations = shapes.iter().flat_map(|&shape| {
         let tiles = &tiles;
@@ -70,15 +73,14 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
             .iter()
             .flat_map(move |&inputs| tiles.iter().map(move |&tile| (shape, inputs, tile)))
     });
-    let device = device::open()?;
     let json = args.common.json;
-    let problems = combinations.map(|(shape, inputs, tile_n)| Problem {
+    let problems = combinations.map(|(shape, inputs, tile)| Problem {
         shape,
         inputs,
         seed: args.common.seed,
         alpha1: None,
         alpha2: None,
-        tile_n,
+        tile,
         launches: 1,
     });
     if let Some(count) = args.schedules {

@@ -123,9 +123,9 @@ impl fmt::Display for Selected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.kind, &self.fallback) {
             (DriverKind::Cuda, _) => write!(f, "using GPU {}", self.device),
-            (DriverKind::Emulator, None) => f.write_str("using the emulated B200"),
+            (DriverKind::Emulator, None) => f.write_str("using the emulator"),
             (DriverKind::Emulator, Some(reason)) => {
-                write!(f, "using the emulated B200: {reason}")
+                write!(f, "using the emulator: {reason}")
             }
         }
     }
@@ -342,6 +342,13 @@ pub fn take_device_report() -> Option<String> {
 pub fn capture_device_reports() {
     #[cfg(feature = "emulator")]
     ptx_emulator::driver::capture_reports(true);
+}
+
+/// Makes the emulated device, where there is one, an H200 that runs the kernels for Hopper, unless the environment
+/// names a device (`PTX_EMULATOR_DEVICE`). Before the driver is initialised.
+pub fn prefer_emulated_hopper() {
+    #[cfg(feature = "emulator")]
+    ptx_emulator::driver::prefer_device(ptx_emulator::machine::DeviceProperties::h200());
 }
 
 /// Lets this thread's launches on the emulator skip the checks of how accesses are ordered, unless the environment

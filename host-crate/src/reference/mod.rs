@@ -2,6 +2,7 @@
 //!
 //! - [`chain`]: the accumulators as the tensor core makes them, to the last bit: one rounding per K
 //!   = 64 step;
+//! - [`wgmma`]: the same on Hopper, whose tensor core sums otherwise;
 //! - [`float64`]: the accumulators in f64, which is exact for all but extreme inputs;
 //! - [`epilogue`]: the output from given accumulators, rounded once.
 
@@ -12,6 +13,7 @@ mod panel;
 mod step;
 #[cfg(test)]
 mod step_tests;
+pub mod wgmma;
 
 use std::ops::Range;
 

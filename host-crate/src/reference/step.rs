@@ -200,12 +200,12 @@ pub(super) fn scale_fields(code: u8) -> (i32, i32) {
 }
 
 /// The raw exponent of a finite f32: that of the smallest normal number for zero and subnormals.
-fn raw_exponent(value: f32) -> i32 {
+pub(super) fn raw_exponent(value: f32) -> i32 {
     ((value.to_bits() >> 23 & 0xFF) as i32).max(1) - 127
 }
 
 /// `value · 2^shift`, cut toward zero to an integer.
-fn shift_toward_zero(value: i64, shift: i32) -> i64 {
+pub(super) fn shift_toward_zero(value: i64, shift: i32) -> i64 {
     if shift >= 0 {
         value << shift
     } else {
@@ -214,7 +214,7 @@ fn shift_toward_zero(value: i64, shift: i32) -> i64 {
 }
 
 /// `units · 2^q` cut toward zero to f32; too large becomes infinite, zero is +0.
-fn round_toward_zero(units: i64, q: i32) -> f32 {
+pub(super) fn round_toward_zero(units: i64, q: i32) -> f32 {
     // `units` has at most 49 bits: exact in f64, and far from f64's limits once scaled.
     let exact = units as f64 * f64::from_bits(((1023 + q) as u64) << 52);
     if exact.abs() >= 2f64.powi(128) {

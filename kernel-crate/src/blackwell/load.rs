@@ -2,11 +2,12 @@
 
 use super::kernel::OutputTile;
 use crate::contract::{
-    DualGemmParams, MMA_K, MMAS_PER_STAGE, SCALE_TILE_BYTES, SCALE_TILE_ROWS, SharedPlan, TILE_K,
+    DualGemmParams, MMA_K, MMAS_PER_STAGE, SCALE_TILE_BYTES, SharedPlan, TILE_K,
 };
 use crate::pipeline::Producer;
 use crate::ptx::bulk;
 use crate::ptx::tma::{self, CachePolicy};
+use crate::scales::row_block;
 
 const MAP_A: u64 = core::mem::offset_of!(DualGemmParams, a) as u64;
 const MAP_B1: u64 = core::mem::offset_of!(DualGemmParams, b1) as u64;
@@ -18,15 +19,6 @@ pub fn prefetch_maps(param_block: u64) {
     tma::prefetch_map(param_block + MAP_A);
     tma::prefetch_map(param_block + MAP_B1);
     tma::prefetch_map(param_block + MAP_B2);
-}
-
-/// Where one operand's scale factors start: the 128×4 tiles of a block of 128 rows lie one after
-/// the other along K.
-#[inline(always)]
-fn scale_row_block(base: u64, rows: u32, k: u32, tile_row: u32, batch: u32) -> u64 {
-    let row_blocks = rows.div_ceil(SCALE_TILE_ROWS);
-    let row_block = batch as u64 * row_blocks as u64 + (tile_row / SCALE_TILE_ROWS) as u64;
-    base + row_block * ((k / MMA_K) as u64 * SCALE_TILE_BYTES as u64)
 }
 
 /// Issues the copies of every K tile, in order. One thread.
@@ -43,9 +35,9 @@ pub fn run<const TILE_N: u32>(
     let activations = CachePolicy::evict_normal();
 
     let DualGemmParams { m, n, k, .. } = *params;
-    let mut scale_a = scale_row_block(params.scale_a, m, k, tile.m, tile.batch);
-    let mut scale_b1 = scale_row_block(params.scale_b1, n, k, tile.n, tile.batch);
-    let mut scale_b2 = scale_row_block(params.scale_b2, n, k, tile.n, tile.batch);
+    let mut scale_a = row_block(params.scale_a, m, k, tile.m, tile.batch);
+    let mut scale_b1 = row_block(params.scale_b1, n, k, tile.n, tile.batch);
+    let mut scale_b2 = row_block(params.scale_b2, n, k, tile.n, tile.batch);
 
     let mut k_start = 0;
     while k_start < k {

@@ -1,4 +1,4 @@
-//! Stores to global memory. PTX ISA §9.7.9.11 `st`.
+//! Loads from and stores to global memory. PTX ISA §9.7.9.8 `ld`, §9.7.9.11 `st`.
 
 use core::arch::asm;
 
@@ -33,4 +33,35 @@ pub unsafe fn store_f32x2(address: u64, (low, high): (f32, f32)) {
             options(nostack),
         );
     }
+}
+
+/// Stores an f32 to a 4-byte aligned global address.
+#[inline(always)]
+pub unsafe fn store_f32(address: u64, value: f32) {
+    // SAFETY: the caller's.
+    unsafe {
+        asm!("st.global.f32 [{0}], {1};", in(reg64) address, in(reg32) value, options(nostack));
+    }
+}
+
+/// Loads 32 bits from a 4-byte aligned global address.
+#[inline(always)]
+pub unsafe fn load_u32(address: u64) -> u32 {
+    let value: u32;
+    // SAFETY: the caller's.
+    unsafe {
+        asm!("ld.global.u32 {0}, [{1}];", out(reg32) value, in(reg64) address, options(nostack));
+    }
+    value
+}
+
+/// Loads a byte, zero-extended.
+#[inline(always)]
+pub unsafe fn load_u8(address: u64) -> u32 {
+    let value: u32;
+    // SAFETY: the caller's.
+    unsafe {
+        asm!("ld.global.u8 {0}, [{1}];", out(reg32) value, in(reg64) address, options(nostack));
+    }
+    value
 }

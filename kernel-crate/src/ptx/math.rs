@@ -77,3 +77,58 @@ pub fn pack_f16x2(low: f32, high: f32) -> u32 {
     }
     packed
 }
+
+/// Product of two pairs of f16, rounded to nearest even. PTX ISA §9.7.4.3 `mul`.
+#[inline(always)]
+pub fn multiply_f16x2(x: u32, y: u32) -> u32 {
+    let product: u32;
+    // SAFETY: only computes a value.
+    unsafe {
+        asm!(
+            "mul.rn.f16x2 {0}, {1}, {2};",
+            out(reg32) product,
+            in(reg32) x,
+            in(reg32) y,
+            options(pure, nomem, nostack),
+        );
+    }
+    product
+}
+
+/// Byte `i` of the result is the byte of `x` that hexadecimal digit `i` of `selector` names, or zero
+/// where that is 4. PTX ISA §9.7.9.7 `prmt`.
+#[inline(always)]
+pub fn permute_bytes(x: u32, selector: u32) -> u32 {
+    let result: u32;
+    // SAFETY: only computes a value.
+    unsafe {
+        asm!(
+            "prmt.b32 {0}, {1}, 0, {2};",
+            out(reg32) result,
+            in(reg32) x,
+            in(reg32) selector,
+            options(pure, nomem, nostack),
+        );
+    }
+    result
+}
+
+/// Two e4m3 in the low 16 bits to two f16, exactly. PTX ISA §9.7.9.21 `cvt`.
+#[inline(always)]
+pub fn e4m3x2_to_f16x2(bytes: u32) -> u32 {
+    let pair: u32;
+    // SAFETY: only computes a value.
+    unsafe {
+        asm!(
+            "{{",
+            ".reg .b16 both;",
+            "cvt.u16.u32 both, {1};",
+            "cvt.rn.f16x2.e4m3x2 {0}, both;",
+            "}}",
+            out(reg32) pair,
+            in(reg32) bytes,
+            options(pure, nomem, nostack),
+        );
+    }
+    pair
+}

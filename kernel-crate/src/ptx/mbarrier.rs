@@ -18,6 +18,15 @@ impl Mbarrier {
         }
     }
 
+    /// Arrives once.
+    #[inline(always)]
+    pub fn arrive(self) {
+        // SAFETY: an initialised barrier of this CTA.
+        unsafe {
+            asm!("mbarrier.arrive.shared::cta.b64 _, [{0}];", in(reg32) self.0, options(nostack));
+        }
+    }
+
     /// Adds `bytes` to what the current phase waits for, then arrives once. One thread.
     #[inline(always)]
     pub fn arrive_expect_tx(self, bytes: u32) {

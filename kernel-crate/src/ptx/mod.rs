@@ -13,13 +13,18 @@
 pub mod param;
 pub mod barrier;
 pub mod bulk;
+pub mod cluster;
 pub mod global;
+pub mod grid;
 pub mod math;
+pub mod matrix;
 pub mod mbarrier;
+pub mod registers;
 pub mod shared;
 pub mod tcgen05;
 pub mod tma;
 pub mod warp;
+pub mod wgmma;
 
 /// `trap`: ends the grid with an error.
 pub fn trap() -> ! {

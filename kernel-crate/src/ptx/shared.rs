@@ -29,3 +29,76 @@ pub fn load_u32(address: u32) -> u32 {
     }
     value
 }
+
+/// Loads 16 bits, zero-extended; as [`load_u32`].
+#[inline(always)]
+pub fn load_u16(address: u32) -> u32 {
+    let value: u32;
+    // SAFETY: as for `load_u32`.
+    unsafe {
+        asm!("ld.shared.u16 {0}, [{1}];", out(reg32) value, in(reg32) address, options(nostack));
+    }
+    value
+}
+
+/// Loads 16 bytes from a 16-byte aligned address; as [`load_u32`].
+#[inline(always)]
+pub fn load_16_bytes(address: u32) -> [u32; 4] {
+    let (a, b, c, d): (u32, u32, u32, u32);
+    // SAFETY: as for `load_u32`.
+    unsafe {
+        asm!(
+            "ld.shared.v4.u32 {{{0}, {1}, {2}, {3}}}, [{4}];",
+            out(reg32) a,
+            out(reg32) b,
+            out(reg32) c,
+            out(reg32) d,
+            in(reg32) address,
+            options(nostack),
+        );
+    }
+    [a, b, c, d]
+}
+
+/// Stores an f32 to a 4-byte aligned address that no copy in flight touches.
+#[inline(always)]
+pub fn store_f32(address: u32, value: f32) {
+    // SAFETY: an aligned address inside the CTA's shared memory.
+    unsafe {
+        asm!("st.shared.f32 [{0}], {1};", in(reg32) address, in(reg32) value, options(nostack));
+    }
+}
+
+/// Loads a byte, zero-extended; as [`load_u32`].
+#[inline(always)]
+pub fn load_u8(address: u32) -> u32 {
+    let value: u32;
+    // SAFETY: as for `load_u32`.
+    unsafe {
+        asm!("ld.shared.u8 {0}, [{1}];", out(reg32) value, in(reg32) address, options(nostack));
+    }
+    value
+}
+
+/// Loads 8 bytes from an 8-byte aligned address; as [`load_u32`].
+#[inline(always)]
+pub fn load_8_bytes(address: u32) -> [u32; 2] {
+    let (a, b): (u32, u32);
+    // SAFETY: as for `load_u32`.
+    unsafe {
+        asm!(
+            "ld.shared.v2.u32 {{{0}, {1}}}, [{2}];",
+            out(reg32) a,
+            out(reg32) b,
+            in(reg32) address,
+            options(nostack),
+        );
+    }
+    [a, b]
+}
+
+/// Loads an f32; as [`load_u32`].
+#[inline(always)]
+pub fn load_f32(address: u32) -> f32 {
+    f32::from_bits(load_u32(address))
+}

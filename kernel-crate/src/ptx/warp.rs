@@ -37,6 +37,14 @@ special_register!(
     /// Batch.
     cta_index_z, "ctaid.z"
 );
+special_register!(
+    /// Rank of the CTA in its cluster; 0 outside of one.
+    cluster_rank, "cluster_ctarank"
+);
+special_register!(
+    /// CTAs of the cluster; 1 outside of one.
+    cluster_size, "cluster_nctarank"
+);
 
 /// Broadcasts lane 0's value. Called by a converged warp.
 ///

@@ -10,6 +10,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use nvfp4_dual_gemm_kernel::contract::{self, Launch};
+
 use super::convergent::{self, Marked};
 use super::toolchain::Toolchain;
 use crate::workspace;
@@ -26,8 +28,12 @@ pub struct Target {
     pub ptx_feature: &'static str,
     /// The file under `host-crate/ptx`.
     pub file: &'static str,
+    /// Names a PTX file that the tests take instead of the committed one.
+    pub ptx_variable: &'static str,
     /// The architectures that ptxas must accept it for.
     pub assembled_for: &'static [&'static str],
+    /// The contract's entries for it.
+    pub entries: fn() -> Vec<Launch>,
 }
 
 /// One PTX for B200 and B300. Family-specific `sm_100f` came with PTX 8.8 (PTX ISA §11.1.2).
@@ -35,8 +41,34 @@ pub const BLACKWELL: Target = Target {
     architecture: "sm_100f",
     ptx_feature: "ptx88",
     file: "nvfp4_dual_gemm.sm_100f.ptx",
+    ptx_variable: "NVFP4_PTX",
     assembled_for: &["sm_100f", "sm_100a", "sm_103f", "sm_103a"],
+    entries: || {
+        let kernels = contract::KERNELS.iter();
+        kernels.map(|kernel| kernel.launch).collect()
+    },
 };
+
+/// PTX for H100 and H200. `sm_90a` is not carried forward to other GPUs; `.shared::cta` as the
+/// destination of bulk copies came with PTX 8.6 (PTX ISA §9.7.9.25.4).
+pub const HOPPER: Target = Target {
+    architecture: "sm_90a",
+    ptx_feature: "ptx86",
+    file: "nvfp4_dual_gemm.sm_90a.ptx",
+    ptx_variable: "NVFP4_HOPPER_PTX",
+    assembled_for: &["sm_90a"],
+    entries: || {
+        let kernels = contract::hopper::KERNELS.iter();
+        let multiply = kernels.map(|kernel| kernel.launch);
+        [contract::hopper::ACTIVATIONS]
+            .into_iter()
+            .chain(multiply)
+            .collect()
+    },
+};
+
+/// Every PTX file that ships.
+pub const TARGETS: [&Target; 2] = [&BLACKWELL, &HOPPER];
 
 /// The command-line flags that shape the PTX; recorded in its header.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,14 +3,14 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result, ensure};
-use nvfp4_dual_gemm_kernel::contract::KernelEntry;
+use nvfp4_dual_gemm_kernel::contract::Launch;
 
 use super::ptx_text;
 
 /// Raises the parameter block's alignment and adds the launch directives of every entry.
 ///
 /// The entries of the PTX and of the contract must be the same ones.
-pub fn insert(ptx: &str, contract: &[KernelEntry]) -> Result<String> {
+pub fn insert(ptx: &str, contract: &[Launch]) -> Result<String> {
     let entries = ptx_text::entries(ptx)?;
     for kernel in contract {
         ensure!(
@@ -57,7 +57,7 @@ fn raise_alignment(parameters: &str, alignment: u32) -> Result<String> {
     Ok(format!("{before}{ALIGN}{} {after}", found.max(alignment)))
 }
 
-fn launch_directives(kernel: &KernelEntry) -> String {
+fn launch_directives(kernel: &Launch) -> String {
     let mut text = format!(
         "\n.reqntid {}\n.minnctapersm {}",
         kernel.threads_per_cta, kernel.min_ctas_per_sm
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn entries_get_alignment_and_directives() -> Result<()> {
-        let kernel = KERNELS[0];
+        let kernel = KERNELS[0].launch;
         let edited = insert(&module(&[kernel.name]), &[kernel])?;
         assert_eq!(
             edited,
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_cluster_is_required_where_there_is_one() -> Result<()> {
-        let mut kernel = KERNELS[0];
+        let mut kernel = KERNELS[0].launch;
         kernel.cluster = [2, 1, 1];
         let edited = insert(&module(&[kernel.name]), &[kernel])?;
         assert!(edited.contains("\n.reqnctapercluster 2, 1, 1\n{"));
@@ -112,6 +112,6 @@ mod tests {
     #[test]
     fn the_contract_and_the_ptx_must_list_the_same_entries() {
         assert!(insert(&module(&["stranger"]), &[]).is_err());
-        assert!(insert("", &KERNELS[..1]).is_err());
+        assert!(insert("", &[KERNELS[0].launch]).is_err());
     }
 }

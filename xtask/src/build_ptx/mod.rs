@@ -20,17 +20,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use nvfp4_dual_gemm_kernel::contract::KERNELS;
-
-pub use compile::{BLACKWELL, Target};
+pub use compile::{BLACKWELL, TARGETS, Target};
 
 use crate::workspace;
 use compile::Flags;
 use header::Header;
 use toolchain::Toolchain;
 
-/// Names a PTX file that the host crate takes instead of the one it was built with.
-const PTX_VARIABLE: &str = "NVFP4_PTX";
 const TESTS_PACKAGE: &str = "nvfp4-dual-gemm-tests";
 
 #[derive(clap::Args)]
@@ -46,21 +42,54 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments) -> Result<()> {
-    let target = &BLACKWELL;
     let mut recorded = None;
     if arguments.check {
-        header::check_sources(target)?;
-        let committed = read(&workspace::ptx_dir().join(target.file))?;
-        recorded = Some(Header::parse(&committed)?.version);
+        for target in TARGETS {
+            header::check_sources(target)?;
+        }
+        recorded = Some(committed_version(TARGETS[0])?);
     }
     // Only the recorded compiler can show that the committed PTX is what the sources build.
     let toolchain = toolchain::find(arguments.compiler.as_deref(), recorded.as_ref())?;
-    let ptx = build(&toolchain, target)?;
-    if arguments.check {
-        check(&ptx, &toolchain, target)
-    } else {
-        write(&ptx, target)
+    let mut built = Vec::new();
+    for target in TARGETS {
+        built.push(Built::new(&toolchain, target)?);
     }
+    let report = report::assemble(&built)?;
+    match recorded {
+        None => write(&built, &report),
+        Some(recorded) if recorded == toolchain.version => compare(&built, &report),
+        Some(recorded) => test(&built, &recorded, &toolchain),
+    }
+}
+
+/// One target's PTX as it would ship.
+struct Built {
+    target: &'static Target,
+    ptx: String,
+    /// Where it was written, in the build folder.
+    file: PathBuf,
+}
+
+impl Built {
+    fn new(toolchain: &Toolchain, target: &'static Target) -> Result<Self> {
+        let ptx = build(toolchain, target)?;
+        let dir = workspace::target_dir()
+            .join("ptx")
+            .join(target.architecture);
+        let file = dir.join(target.file);
+        fs::write(&file, &ptx).with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(Self { target, ptx, file })
+    }
+
+    fn committed_file(&self) -> PathBuf {
+        workspace::ptx_dir().join(self.target.file)
+    }
+}
+
+fn committed_version(target: &Target) -> Result<toolchain::Version> {
+    let committed = read(&workspace::ptx_dir().join(target.file))?;
+    Ok(Header::parse(&committed)?.version)
 }
 
 /// The PTX as it ships.
@@ -73,19 +102,18 @@ fn build(toolchain: &Toolchain, target: &Target) -> Result<String> {
     };
     let compiled = compile::compile(toolchain, target, &flags)?;
     audit::audit(&compiled.ptx, &compiled.marked)?;
-    let ptx = directives::insert(&compiled.ptx, KERNELS)?;
+    let ptx = directives::insert(&compiled.ptx, &(target.entries)())?;
     let ptx = collective::strip_site_comments(&ptx);
     Ok(header.text(target) + &ptx)
 }
 
-fn write(ptx: &str, target: &Target) -> Result<()> {
-    // Assembled before anything committed is replaced.
-    let built = write_built(ptx, target)?;
-    let report = report::assemble(&built, target)?;
+/// Replaces what is committed; everything has been assembled before.
+fn write(built: &[Built], report: &str) -> Result<()> {
     let dir = workspace::ptx_dir();
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    for (name, text) in [(target.file, ptx), (report::FILE, &report)] {
-        let file = dir.join(name);
+    let report_file = dir.join(report::FILE);
+    let ptx = built.iter().map(|one| (one.committed_file(), &*one.ptx));
+    for (file, text) in ptx.chain([(report_file, report)]) {
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         println!("wrote     {}", workspace::shown(&file));
     }
@@ -93,58 +121,45 @@ fn write(ptx: &str, target: &Target) -> Result<()> {
     Ok(())
 }
 
-fn write_built(ptx: &str, target: &Target) -> Result<PathBuf> {
-    let built = workspace::target_dir()
-        .join("ptx")
-        .join(target.architecture)
-        .join(target.file);
-    fs::write(&built, ptx).with_context(|| format!("cannot write {}", built.display()))?;
-    Ok(built)
-}
-
-fn check(ptx: &str, toolchain: &Toolchain, target: &Target) -> Result<()> {
-    let committed_file = workspace::ptx_dir().join(target.file);
-    let committed = read(&committed_file)?;
-    let recorded = Header::parse(&committed)?.version;
-    let built = write_built(ptx, target)?;
-    let report = report::assemble(&built, target)?;
-    if recorded == toolchain.version {
-        compare(&committed_file, &committed, ptx)?;
-        let report_file = workspace::ptx_dir().join(report::FILE);
-        compare(&report_file, &read(&report_file)?, &report)?;
-        println!(
-            "{} is what the sources build, byte for byte",
-            workspace::shown(&committed_file)
-        );
-        return Ok(());
-    }
-    println!(
-        "the committed PTX was built with {recorded}; this is {}.\n\
-         Another compiler may write other text: what it wrote assembles, and is now tested instead. To repeat:\n  \
-         {PTX_VARIABLE}={} cargo test --package {TESTS_PACKAGE}",
-        toolchain.version,
-        built.display(),
-    );
-    test_built(&built)
-}
-
-fn compare(file: &Path, committed: &str, built: &str) -> Result<()> {
-    if let Some(difference) = difference::first(committed, built) {
-        bail!(
-            "{} differs from what the sources build with the recorded compiler; `cargo xtask build-ptx` rewrites it. \
-             First difference (- committed, + built):\n{difference}",
-            workspace::shown(file),
-        );
+/// Fails where what is committed is not what was built.
+fn compare(built: &[Built], report: &str) -> Result<()> {
+    let report_file = workspace::ptx_dir().join(report::FILE);
+    let ptx = built.iter().map(|one| (one.committed_file(), &*one.ptx));
+    for (file, text) in ptx.chain([(report_file, report)]) {
+        let shown = workspace::shown(&file);
+        if let Some(difference) = difference::first(&read(&file)?, text) {
+            bail!(
+                "{shown} differs from what the sources build with the recorded compiler; `cargo xtask build-ptx` rewrites it. \
+                 First difference (- committed, + built):\n{difference}",
+            );
+        }
+        println!("{shown} is what the sources build, byte for byte");
     }
     Ok(())
 }
 
-fn test_built(built: &Path) -> Result<()> {
+/// Runs the tests on the PTX of another compiler than the recorded one.
+fn test(built: &[Built], recorded: &toolchain::Version, toolchain: &Toolchain) -> Result<()> {
+    let variables: Vec<_> = built
+        .iter()
+        .map(|one| (one.target.ptx_variable, &one.file))
+        .collect();
+    let shown: Vec<_> = variables
+        .iter()
+        .map(|(name, file)| format!("{name}={}", file.display()))
+        .collect();
+    println!(
+        "the committed PTX was built with {recorded}; this is {}.\n\
+         Another compiler may write other text: what it wrote assembles, and is now tested instead. To repeat:\n  \
+         {} cargo test --package {TESTS_PACKAGE}",
+        toolchain.version,
+        shown.join(" "),
+    );
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
     let status = Command::new(&cargo)
         .current_dir(workspace::root())
         .args(["test", "--package", TESTS_PACKAGE])
-        .env(PTX_VARIABLE, built)
+        .envs(variables)
         .status()
         .with_context(|| format!("cannot run {}", cargo.display()))?;
     ensure!(

@@ -1,38 +1,37 @@
 //! The committed report: what ptxas makes of each entry.
 
 use std::fmt::Write;
-use std::fs;
-use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use nvfp4_dual_gemm_kernel::contract::KERNELS;
-
-use super::compile::Target;
+use super::Built;
 use crate::ptxas::{self, Resources};
 use crate::setup::PTXAS;
-use crate::workspace;
+use anyhow::{Result, ensure};
 
 pub const FILE: &str = "REPORT.md";
 
-/// Assembles `ptx` for every architecture of `target` and writes down what came out.
+/// Assembles every target's PTX for its architectures and writes down what came out.
 ///
 /// Spills or a stack frame in any entry are an error.
-pub fn assemble(ptx: &Path, target: &Target) -> Result<String> {
-    let cubin_dir = workspace::target_dir()
-        .join("ptx")
-        .join(target.architecture);
-    fs::create_dir_all(&cubin_dir)
-        .with_context(|| format!("cannot create {}", cubin_dir.display()))?;
-    let mut rows = Vec::new();
-    for architecture in target.assembled_for {
-        let cubin = cubin_dir.join(format!("{architecture}.cubin"));
-        for resources in ptxas::assemble(ptx, architecture, &cubin)? {
-            forbid_spills(&resources, architecture)?;
-            rows.push((*architecture, resources));
+pub fn assemble(built: &[Built]) -> Result<String> {
+    let mut text = format!(
+        "# What ptxas makes of the kernels\n\n\
+         Assembled by ptxas {}. Written by `cargo xtask build-ptx`; do not edit.\n\
+         Shared memory is dynamic + static bytes per CTA. Stack and spills are checked to be zero.\n",
+        PTXAS.wheel.version,
+    );
+    for one in built {
+        let mut rows = Vec::new();
+        for architecture in one.target.assembled_for {
+            let cubin = one.file.with_file_name(format!("{architecture}.cubin"));
+            for resources in ptxas::assemble(&one.file, architecture, &cubin)? {
+                forbid_spills(&resources, architecture)?;
+                rows.push((*architecture, resources));
+            }
         }
+        rows.sort_by(|a, b| a.1.entry.cmp(&b.1.entry));
+        render(&mut text, one, &rows);
     }
-    rows.sort_by(|a, b| a.1.entry.cmp(&b.1.entry));
-    Ok(render(target, &rows))
+    Ok(text)
 }
 
 fn forbid_spills(resources: &Resources, architecture: &str) -> Result<()> {
@@ -51,20 +50,20 @@ fn forbid_spills(resources: &Resources, architecture: &str) -> Result<()> {
     Ok(())
 }
 
-fn render(target: &Target, rows: &[(&str, Resources)]) -> String {
-    let mut text = format!(
-        "# What ptxas makes of the kernels\n\n\
-         `{}`, assembled by ptxas {}. Written by `cargo xtask build-ptx`; do not edit.\n\
-         Shared memory is dynamic + static bytes per CTA. Stack and spills are checked to be zero.\n\n\
+fn render(text: &mut String, built: &Built, rows: &[(&str, Resources)]) {
+    let _ = write!(
+        text,
+        "\n`{}`\n\n\
          | entry | architecture | registers | shared memory | barriers | stack | spill stores | spill loads |\n\
          |---|---|--:|--:|--:|--:|--:|--:|\n",
-        target.file, PTXAS.wheel.version,
+        built.target.file,
     );
+    let entries = (built.target.entries)();
     for (architecture, resources) in rows {
-        let dynamic = KERNELS
+        let dynamic = entries
             .iter()
-            .find(|kernel| kernel.name == resources.entry)
-            .map_or(0, |kernel| kernel.dynamic_shared_bytes);
+            .find(|entry| entry.name == resources.entry)
+            .map_or(0, |entry| entry.dynamic_shared_bytes);
         let _ = writeln!(
             text,
             "| `{}` | {architecture} | {} | {dynamic} + {} | {} | {} | {} | {} |",
@@ -77,7 +76,6 @@ fn render(target: &Target, rows: &[(&str, Resources)]) -> String {
             resources.spill_load_bytes,
         );
     }
-    text
 }
 
 #[cfg(test)]

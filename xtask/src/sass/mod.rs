@@ -58,7 +58,7 @@ pub fn run(arguments: Arguments) -> Result<()> {
     let listings = disassemble(&arguments.arch)?;
     let names: Vec<&str> = match &arguments.entry {
         Some(name) => vec![name],
-        None => KERNELS.iter().map(|kernel| kernel.name).collect(),
+        None => KERNELS.iter().map(|kernel| kernel.launch.name).collect(),
     };
     let mut complaints = Vec::new();
     for name in names {

@@ -1,0 +1,48 @@
+//! Thread-block clusters and their distributed shared memory.
+
+use core::arch::asm;
+
+/// Arrives at the cluster's barrier and waits for all its threads that have not exited; what each
+/// wrote to shared memory before is visible to all after. Converged warps. PTX ISA §9.7.13.3
+/// `barrier.cluster`.
+#[inline(always)]
+pub fn sync() {
+    // SAFETY: every warp of the cluster that has not exited reaches it, as the roles guarantee.
+    unsafe {
+        asm!(
+            "barrier.cluster.arrive.release.aligned;",
+            "barrier.cluster.wait.acquire.aligned;",
+            options(nostack),
+        );
+    }
+}
+
+/// The `.shared::cluster` address, in the CTA of this rank, of what is at `address` here. PTX ISA
+/// §9.7.9.22 `mapa`.
+#[inline(always)]
+pub fn map_shared(address: u32, rank: u32) -> u32 {
+    let mapped: u32;
+    // SAFETY: only computes an address.
+    unsafe {
+        asm!(
+            "mapa.shared::cluster.u32 {0}, {1}, {2};",
+            out(reg32) mapped,
+            in(reg32) address,
+            in(reg32) rank,
+            options(nomem, nostack),
+        );
+    }
+    mapped
+}
+
+/// Loads an f32 from a `.shared::cluster` address.
+#[inline(always)]
+pub fn load_f32(address: u32) -> f32 {
+    let value: f32;
+    // SAFETY: an address of the shared-memory plan in a CTA that is still there: all wait for each
+    // other before they exit.
+    unsafe {
+        asm!("ld.shared::cluster.f32 {0}, [{1}];", out(reg32) value, in(reg32) address, options(nostack));
+    }
+    value
+}

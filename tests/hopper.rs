@@ -1,0 +1,123 @@
+//! The kernels for Hopper on an H100, an H200 or the emulated one: every element of small shapes with
+//! every tile, and every way of sharing K.
+
+use nvfp4_dual_gemm::InputKind;
+use nvfp4_dual_gemm::check::{self, Problem};
+use nvfp4_dual_gemm::driver::explore_schedules;
+use nvfp4_dual_gemm::kernels::{HOPPER, Output};
+use nvfp4_dual_gemm::launch::{Kernels, LaunchError};
+use nvfp4_dual_gemm::plan::{DualGemm, Gpu, Shape, Tile};
+use nvfp4_dual_gemm_tests::{TestDevice, assert_passed, hopper_ptx};
+
+fn problem(shape: Shape, inputs: InputKind, tile: Option<Tile>) -> Problem {
+    Problem {
+        shape,
+        inputs,
+        seed: 0x5EED,
+        alpha1: None,
+        alpha2: None,
+        tile,
+        launches: 1,
+    }
+}
+
+fn kernels(device: &TestDevice) -> Kernels {
+    device.load(&hopper_ptx()).unwrap()
+}
+
+/// Partial tiles of M and N, batches, a K that ends in half a stage, and fewer tokens than the tile.
+#[test]
+fn every_tile_and_every_share_of_k() {
+    let device = TestDevice::hopper();
+    let kernels = kernels(&device);
+    let cases = [
+        ([1, 8, 64, 1], 8, 1),
+        ([5, 72, 320, 2], 8, 2),
+        ([16, 64, 704, 1], 16, 4),
+        ([19, 136, 448, 1], 32, 2),
+        ([70, 64, 1216, 2], 64, 4),
+        ([129, 72, 576, 1], 128, 1),
+        ([100, 64, 448, 2], 128, 2),
+        ([260, 64, 320, 1], 256, 1),
+        ([200, 136, 576, 1], 256, 4),
+    ];
+    for ([m, n, k, batch], tokens, split_k) in cases {
+        let shape = Shape::new(m, n, k, batch).unwrap();
+        let tile = Tile::Tokens { tokens, split_k };
+        for inputs in [InputKind::Normal, InputKind::Full] {
+            let what = format!("{shape}, {inputs}, {tile}");
+            let problem = problem(shape, inputs, Some(tile));
+            assert_passed(&what, check::run(&kernels, &problem, &()));
+        }
+    }
+}
+
+/// The plan's own choice.
+#[test]
+fn contest_inputs() {
+    let device = TestDevice::hopper();
+    let kernels = kernels(&device);
+    for (m, n, k) in [(1, 256, 512), (33, 64, 256), (150, 72, 192)] {
+        let shape = Shape::new(m, n, k, 1).unwrap();
+        let problem = problem(shape, InputKind::Contest, None);
+        assert_passed(&shape, check::run(&kernels, &problem, &()));
+    }
+}
+
+/// Two rounds of the ring and a cluster, for both numbers of warpgroups.
+#[test]
+fn no_alarm_under_many_schedules() {
+    let device = TestDevice::hopper();
+    if !device.is_emulated() {
+        println!("schedules are the emulator's: nothing to explore on a GPU");
+        return;
+    }
+    let kernels = kernels(&device);
+    for ([m, n, k], tokens, split_k) in [([3, 64, 3136], 8, 2), ([130, 72, 1088], 256, 2)] {
+        let shape = Shape::new(m, n, k, 1).unwrap();
+        let tile = Tile::Tokens { tokens, split_k };
+        let problem = problem(shape, InputKind::Full, Some(tile));
+        let exploration = explore_schedules(6, 1, || match check::run(&kernels, &problem, &()) {
+            Ok(outcome) if outcome.passed() => Ok(()),
+            Ok(outcome) => Err(format!("wrong results: C: {}", outcome.outputs)),
+            Err(error) => Err(error.to_string()),
+        });
+        if let Some(failure) = exploration.unwrap().failure {
+            panic!("{tile}: {failure}");
+        }
+    }
+}
+
+#[test]
+fn a_plan_for_another_architecture_is_not_bound() {
+    let device = TestDevice::hopper();
+    let kernels = kernels(&device);
+    let shape = Shape::new(1, 8, 64, 1).unwrap();
+    let plan = DualGemm::plan(shape, Output::F16, Gpu::B200).unwrap();
+    let inputs = nvfp4_dual_gemm::Inputs::new(InputKind::Normal, 1, 8, 64, 1, 0).unwrap();
+    let error = nvfp4_dual_gemm_tests::compute(&kernels, &plan, &inputs).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("Blackwell") && text.contains(HOPPER.name),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_missing_workspace_is_an_error() {
+    let device = TestDevice::hopper();
+    let kernels = kernels(&device);
+    let shape = Shape::new(1, 8, 64, 1).unwrap();
+    let plan = DualGemm::plan(shape, Output::F16, Gpu::H200).unwrap();
+    let inputs = nvfp4_dual_gemm::Inputs::new(InputKind::Normal, 1, 8, 64, 1, 0).unwrap();
+    let buffers = nvfp4_dual_gemm_tests::Buffers::new(&plan, &inputs).unwrap();
+    let mut arguments = buffers.arguments(&inputs);
+    arguments.workspace = None;
+    let error = plan.bind(&kernels, &arguments).err().unwrap();
+    assert_eq!(
+        error,
+        LaunchError::Null {
+            buffer: "the workspace"
+        }
+    );
+}
