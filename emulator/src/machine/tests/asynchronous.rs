@@ -117,6 +117,9 @@ fn a_race_is_reported_with_both_instructions() {
     ))
     .try_run()
     .expect_err("the tile is in flight");
+    let text = failure.to_string();
+    // The line that tells what lives there names an address of this run.
+    let is_place = |line: &&str| line.starts_with("  there: ");
     let expected = format!(
         "kernel `kernel`: this instruction reads bytes of shared memory 0x8fc..0x900, which a bulk load in flight \
          still writes; wait for its completion first\n  \
@@ -125,7 +128,15 @@ fn a_race_is_reported_with_both_instructions() {
          in flight: bulk load, issued by warp 0\n    \
          line 27: {LOAD}"
     );
-    assert_eq!(failure.to_string(), expected);
+    let others: Vec<_> = text.lines().filter(|line| !is_place(line)).collect();
+    assert_eq!(others.join("\n"), expected);
+    let place = text.lines().find(is_place).expect("what lives there");
+    assert!(
+        place.starts_with(
+            "  there: shared 0x8fc..0x900 of CTA (0, 0, 0): `smem` + 0x4fc; 0x800..0x900 last copied from memory at 0x"
+        ) && place.ends_with(&format!("by warp 0, line 27: {LOAD}")),
+        "{place}"
+    );
     assert_eq!(failure.class(), FailureClass::LaunchFailed);
 }
 
