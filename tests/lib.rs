@@ -106,7 +106,7 @@ impl TestDevice {
 /// Fills outputs before a launch: no kernel writes it by chance for long.
 const FILL: u8 = 0xA5;
 
-/// The device buffers of one dual GEMM; outputs are filled with [`FILL`].
+/// The device buffers of one dual GEMM; outputs are filled with a pattern.
 pub struct Buffers {
     /// Elements and scale factors of A, B1 and B2.
     operands: [[DeviceBuffer<u8>; 2]; 3],

@@ -50,11 +50,14 @@ impl Device {
             context.spinning.end();
             let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
             outcome.0.add(&residents.report());
-            if let Err((index, error)) = ended
-                && error.kind != FailureKind::Stopped
-                && outcome.1.as_ref().is_none_or(|(first, _)| index < *first)
+            if let Err(ended) = ended
+                && ended.failure.kind != FailureKind::Stopped
+                && outcome
+                    .1
+                    .as_ref()
+                    .is_none_or(|(first, _)| ended.cluster < *first)
             {
-                outcome.1 = Some((index, error));
+                outcome.1 = Some((ended.cluster, ended.failure));
             }
         };
         if threads == 1 {

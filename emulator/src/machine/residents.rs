@@ -25,6 +25,19 @@ pub struct Residents<'l> {
     quiet: Quiet,
 }
 
+/// Which cluster failed, and how.
+#[derive(Debug)]
+pub struct ClusterFailure {
+    pub cluster: u64,
+    pub failure: LaunchFailure,
+}
+
+impl ClusterFailure {
+    fn boxed(cluster: u64, failure: LaunchFailure) -> Box<Self> {
+        Box::new(Self { cluster, failure })
+    }
+}
+
 impl<'l> Residents<'l> {
     pub fn new(context: &'l Context<'l>, view: GlobalView, capacity: usize) -> Self {
         Self {
@@ -37,8 +50,8 @@ impl<'l> Residents<'l> {
         }
     }
 
-    /// Runs clusters until none is left, or one fails anywhere. A failure comes with the cluster's number.
-    pub fn run(&mut self) -> Result<(), (u64, LaunchFailure)> {
+    /// Runs clusters until none is left, or one fails anywhere.
+    pub fn run(&mut self) -> Result<(), Box<ClusterFailure>> {
         let mut last_ended = true;
         while !self.context.stop.load(Ordering::Relaxed) {
             let Some(mut cluster) = self.next(last_ended) else {
@@ -47,7 +60,7 @@ impl<'l> Residents<'l> {
             let steps = cluster.steps;
             let pause = cluster.advance();
             let steps = cluster.steps - steps;
-            let pause = pause.map_err(|failure| (cluster.index, failure))?;
+            let pause = pause.map_err(|failure| ClusterFailure::boxed(cluster.index, failure))?;
             last_ended = pause == Pause::Exited;
             match pause {
                 Pause::Exited => {
@@ -59,7 +72,8 @@ impl<'l> Residents<'l> {
                     continue;
                 }
                 Pause::Dependency => {
-                    return Err((cluster.index, cluster.stalled(Stall::Deadlock)));
+                    let failure = cluster.stalled(Stall::Deadlock);
+                    return Err(ClusterFailure::boxed(cluster.index, failure));
                 }
                 Pause::Turn | Pause::Polling => {}
             }
@@ -94,7 +108,7 @@ impl<'l> Residents<'l> {
     }
 
     /// A cluster did nothing but poll for `steps`; it is an error if nobody is going to do anything else.
-    fn polled(&mut self, steps: u64) -> Result<(), (u64, LaunchFailure)> {
+    fn polled(&mut self, steps: u64) -> Result<(), Box<ClusterFailure>> {
         let Context {
             spinning,
             pending,
@@ -117,7 +131,7 @@ impl<'l> Residents<'l> {
                         not_started,
                     },
                 };
-                Err((first.index, first.stalled(stall)))
+                Err(ClusterFailure::boxed(first.index, first.stalled(stall)))
             }
             _ => Ok(()),
         }

@@ -25,7 +25,10 @@ impl Progress {
 /// How far each cluster is known to have come. Most kernels' clusters know nothing of each other; copies are cheap, as
 /// every barrier makes some.
 #[derive(Clone, Debug, Default)]
-pub struct GridClock(Option<Arc<Vec<(ClusterIndex, Arc<Progress>)>>>);
+pub struct GridClock(Option<Arc<Vec<Entry>>>);
+
+/// A cluster and how far it has come.
+type Entry = (ClusterIndex, Arc<Progress>);
 
 impl GridClock {
     /// Of one cluster.
