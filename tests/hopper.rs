@@ -64,28 +64,56 @@ fn contest_inputs() {
     }
 }
 
-/// Two rounds of the ring and a cluster, for both numbers of warpgroups.
-#[test]
-fn no_alarm_under_many_schedules() {
+fn no_alarm_under(count: u64, seed: u64, [m, n, k]: [usize; 3], tokens: u32, split_k: u32) {
     let device = TestDevice::hopper();
     if !device.is_emulated() {
         println!("schedules are the emulator's: nothing to explore on a GPU");
         return;
     }
     let kernels = kernels(&device);
-    for ([m, n, k], tokens, split_k) in [([3, 64, 3136], 8, 2), ([130, 72, 1088], 256, 2)] {
-        let shape = Shape::new(m, n, k, 1).unwrap();
-        let tile = Tile::Tokens { tokens, split_k };
-        let problem = problem(shape, InputKind::Full, Some(tile));
-        let exploration = explore_schedules(6, 1, || match check::run(&kernels, &problem, &()) {
+    let shape = Shape::new(m, n, k, 1).unwrap();
+    let tile = Tile::Tokens { tokens, split_k };
+    let problem = problem(shape, InputKind::Full, Some(tile));
+    let exploration =
+        explore_schedules(count, seed, || match check::run(&kernels, &problem, &()) {
             Ok(outcome) if outcome.passed() => Ok(()),
             Ok(outcome) => Err(format!("wrong results: C: {}", outcome.outputs)),
             Err(error) => Err(error.to_string()),
         });
-        if let Some(failure) = exploration.unwrap().failure {
-            panic!("{tile}: {failure}");
-        }
+    if let Some(failure) = exploration.unwrap().failure {
+        panic!("{tile}: {failure}");
     }
+}
+
+/// Every tile; K shared by one, two and four CTAs; more than a round of the ring where stages are few.
+/// The long ones: `cargo test -p nvfp4-dual-gemm-tests --test hopper -- --ignored`.
+macro_rules! no_alarm {
+    ($($name:ident: $shape:expr, $tokens:literal, $split_k:literal;)*) => {
+        mod three_schedules {
+            $(#[test]
+            fn $name() {
+                super::no_alarm_under(3, 1, $shape, $tokens, $split_k);
+            })*
+        }
+
+        mod five_hundred_schedules {
+            $(#[test]
+            #[ignore = "takes minutes"]
+            fn $name() {
+                super::no_alarm_under(500, 2, $shape, $tokens, $split_k);
+            })*
+        }
+    };
+}
+
+no_alarm! {
+    m8_split_2: [3, 64, 3136], 8, 2;
+    m16: [12, 64, 704], 16, 1;
+    m32_split_4: [30, 64, 1024], 32, 4;
+    m64: [50, 64, 1216], 64, 1;
+    m128_split_2: [100, 64, 704], 128, 2;
+    m256_split_2: [130, 64, 832], 256, 2;
+    m256: [70, 64, 512], 256, 1;
 }
 
 #[test]
