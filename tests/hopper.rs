@@ -3,11 +3,10 @@
 
 use nvfp4_dual_gemm::InputKind;
 use nvfp4_dual_gemm::check::{self, Problem};
-use nvfp4_dual_gemm::driver::explore_schedules;
 use nvfp4_dual_gemm::kernels::{HOPPER, Output};
 use nvfp4_dual_gemm::launch::{Kernels, LaunchError};
 use nvfp4_dual_gemm::plan::{DualGemm, Gpu, Shape, Tile};
-use nvfp4_dual_gemm_tests::{TestDevice, assert_passed, hopper_ptx};
+use nvfp4_dual_gemm_tests::{TestDevice, assert_no_alarm, assert_passed, hopper_ptx};
 
 fn problem(shape: Shape, inputs: InputKind, tile: Option<Tile>) -> Problem {
     Problem {
@@ -74,15 +73,7 @@ fn no_alarm_under(count: u64, seed: u64, [m, n, k]: [usize; 3], tokens: u32, spl
     let shape = Shape::new(m, n, k, 1).unwrap();
     let tile = Tile::Tokens { tokens, split_k };
     let problem = problem(shape, InputKind::Full, Some(tile));
-    let exploration =
-        explore_schedules(count, seed, || match check::run(&kernels, &problem, &()) {
-            Ok(outcome) if outcome.passed() => Ok(()),
-            Ok(outcome) => Err(format!("wrong results: C: {}", outcome.outputs)),
-            Err(error) => Err(error.to_string()),
-        });
-    if let Some(failure) = exploration.unwrap().failure {
-        panic!("{tile}: {failure}");
-    }
+    assert_no_alarm(&kernels, &problem, count, seed);
 }
 
 /// Every tile; K shared by one, two and four CTAs; more than a round of the ring where stages are few.

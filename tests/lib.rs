@@ -11,7 +11,7 @@ pub mod mutation;
 use std::borrow::Cow;
 use std::fmt;
 
-use nvfp4_dual_gemm::check::{CheckError, Outcome};
+use nvfp4_dual_gemm::check::{self, CheckError, Outcome, Problem};
 use nvfp4_dual_gemm::cust::context::legacy::{Context, ContextFlags};
 use nvfp4_dual_gemm::cust::device::Device;
 use nvfp4_dual_gemm::cust::error::{CudaError, CudaResult};
@@ -214,4 +214,18 @@ pub fn assert_passed(what: &dyn fmt::Display, outcome: Result<Outcome, CheckErro
         outcome.outputs,
         outcome.guard_bytes_written,
     );
+}
+
+/// Runs the problem under `count` schedules of the emulator's portfolio of `seed`; panics with the first under which it
+/// is not right, or which a check of the emulator objects to.
+pub fn assert_no_alarm(kernels: &Kernels, problem: &Problem, count: u64, seed: u64) {
+    let exploration =
+        driver::explore_schedules(count, seed, || match check::run(kernels, problem, &()) {
+            Ok(outcome) if outcome.passed() => Ok(()),
+            Ok(outcome) => Err(format!("wrong results: C: {}", outcome.outputs)),
+            Err(error) => Err(error.to_string()),
+        });
+    if let Some(failure) = exploration.unwrap().failure {
+        panic!("{}, {:?}: {failure}", problem.shape, problem.tile);
+    }
 }

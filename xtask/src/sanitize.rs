@@ -21,8 +21,6 @@ enum Tool {
     Miri,
     /// Runs all tests with the bounds and the lifetime of every access checked
     Address,
-    /// Runs the tests of the driver and of launches on several threads with races looked for (component `rust-src`)
-    Thread,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -36,7 +34,6 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             .args(filter)
             .run()
             .context("the address sanitizer, or a test, found the error above"),
-        Tool::Thread => thread(&sh, &filter),
     }
 }
 
@@ -92,22 +89,6 @@ pub fn address(sh: &Shell) -> Result<Cmd<'_>> {
         "cargo +nightly test --locked --package ptx-emulator --target {host}"
     )
     .env("RUSTFLAGS", "-Zsanitizer=address"))
-}
-
-/// The thread sanitizer has to know the standard library's accesses too.
-fn thread(sh: &Shell, filter: &[&str]) -> Result<()> {
-    let host = host(sh)?;
-    let filter = match filter {
-        [] => &["driver", "launch", "machine::global", "machine::tests"],
-        filter => filter,
-    };
-    cmd!(
-        sh,
-        "cargo +nightly test --locked --package ptx-emulator --target {host} -Zbuild-std --lib --test driver -- {filter...}"
-    )
-    .env("RUSTFLAGS", "-Zsanitizer=thread")
-    .run()
-    .context("the thread sanitizer, or a test, found the error above")
 }
 
 /// The target that sanitizers want named: flags for it are then not those of build scripts.

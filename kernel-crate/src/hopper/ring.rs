@@ -1,7 +1,7 @@
 //! The ring of stages between the load warp and the warpgroups that multiply.
 //!
-//! As [`crate::blackwell::pipeline`], with threads in the tensor core's place: here a stage is given
-//! back by an arrival of every warp that has read it.
+//! As Blackwell's (`pipeline.rs`), with threads in the tensor core's place: here a stage is given back
+//! by an arrival of every warp that has read it.
 
 use core::marker::PhantomData;
 

@@ -18,7 +18,7 @@ pub fn sync() {
 }
 
 /// The `.shared::cluster` address, in the CTA of this rank, of what is at `address` here. PTX ISA
-/// §9.7.9.22 `mapa`.
+/// §9.7.9.23 `mapa`.
 #[inline(always)]
 pub fn map_shared(address: u32, rank: u32) -> u32 {
     let mapped: u32;

@@ -86,7 +86,7 @@ pub fn shuffle_xor<const MASK: u32>(value: u32) -> u32 {
 
 /// True in exactly one lane. Called by a converged warp.
 ///
-/// PTX ISA §9.7.14.13 `elect.sync`. ptxas knows that code under this predicate is run by one thread
+/// PTX ISA §9.7.13.14 `elect.sync`. ptxas knows that code under this predicate is run by one thread
 /// and keeps the operands of tensor instructions in uniform registers.
 #[inline(always)]
 pub fn elect_one() -> bool {
@@ -106,7 +106,7 @@ pub fn elect_one() -> bool {
     elected != 0
 }
 
-/// Waits for all lanes of the warp. PTX ISA §9.7.13.3 `bar.warp.sync`.
+/// Waits for all lanes of the warp. PTX ISA §9.7.13.2 `bar.warp.sync`.
 #[inline(always)]
 pub fn sync() {
     // SAFETY: a full-mask barrier that all lanes reach.
