@@ -31,14 +31,15 @@ fn every_tile_and_every_share_of_k() {
     let kernels = kernels(&device);
     let cases = [
         ([1, 8, 64, 1], 8, 1),
-        ([5, 72, 320, 2], 8, 2),
-        ([16, 64, 704, 1], 16, 4),
-        ([19, 136, 448, 1], 32, 2),
-        ([70, 64, 1216, 2], 64, 4),
+        ([5, 72, 640, 2], 8, 2),
+        ([16, 64, 1408, 1], 16, 4),
+        ([19, 136, 832, 1], 32, 2),
+        ([70, 64, 2432, 2], 64, 4),
+        ([150, 72, 576, 1], 64, 1),
         ([129, 72, 576, 1], 128, 1),
-        ([100, 64, 448, 2], 128, 2),
+        ([100, 200, 448, 2], 128, 1),
         ([260, 64, 320, 1], 256, 1),
-        ([200, 136, 576, 1], 256, 4),
+        ([200, 136, 1216, 2], 256, 1),
     ];
     for ([m, n, k, batch], tokens, split_k) in cases {
         let shape = Shape::new(m, n, k, batch).unwrap();
@@ -98,13 +99,13 @@ macro_rules! no_alarm {
 }
 
 no_alarm! {
-    m8_split_2: [3, 64, 3136], 8, 2;
-    m16: [12, 64, 704], 16, 1;
-    m32_split_4: [30, 64, 1024], 32, 4;
+    m8_split_2: [3, 64, 6272], 8, 2;
+    m16: [12, 64, 1408], 16, 1;
+    m32_split_4: [30, 64, 2048], 32, 4;
     m64: [50, 64, 1216], 64, 1;
-    m128_split_2: [100, 64, 704], 128, 2;
-    m256_split_2: [130, 64, 832], 256, 2;
-    m256: [70, 64, 512], 256, 1;
+    m64_split_2: [50, 64, 1216], 64, 2;
+    m128: [100, 72, 832], 128, 1;
+    m256: [130, 64, 832], 256, 1;
 }
 
 #[test]
@@ -127,7 +128,7 @@ fn a_missing_workspace_is_an_error() {
     let device = TestDevice::hopper();
     let kernels = kernels(&device);
     let shape = Shape::new(1, 8, 64, 1).unwrap();
-    let plan = DualGemm::plan(shape, Output::F16, Gpu::H200).unwrap();
+    let plan = DualGemm::plan_with_tokens(shape, Output::F16, Gpu::H200, 128, 1).unwrap();
     let inputs = nvfp4_dual_gemm::Inputs::new(InputKind::Normal, 1, 8, 64, 1, 0).unwrap();
     let buffers = nvfp4_dual_gemm_tests::Buffers::new(&plan, &inputs).unwrap();
     let mut arguments = buffers.arguments(&inputs);

@@ -54,7 +54,7 @@ use cust::memory::{DeviceBuffer, DeviceCopy};
 use cust::module::Module;
 use cust::stream::Stream;
 use cust::sys::CUstream;
-use nvfp4_dual_gemm_kernel::contract::hopper::{ActivationParams, HopperParams};
+use nvfp4_dual_gemm_kernel::contract::hopper::{ActivationParams, Design, HopperParams};
 use nvfp4_dual_gemm_kernel::contract::{
     DualGemmParams, KernelEntry, Launch, Output, TILE_M, TensorMap, hopper,
 };
@@ -289,6 +289,7 @@ pub struct Arguments {
 pub struct Bound<'a> {
     kernel: &'static KernelEntry,
     grid: [u32; 3],
+    cluster: u32,
     work: Work<'a>,
 }
 
@@ -298,17 +299,27 @@ enum Work<'a> {
         function: Function<'a>,
         params: DualGemmParams,
     },
-    Hopper(HopperWork<'a>),
+    Hopper {
+        /// In the prefill design a grid runs before, and the other waits for it where it needs the
+        /// workspace.
+        activations: Option<ActivationGrid<'a>>,
+        function: Function<'a>,
+        params: HopperParams,
+    },
 }
 
-/// Two grids: the second starts while the first runs, and waits for it where it needs the workspace.
-struct HopperWork<'a> {
-    dequantize: Function<'a>,
-    dequantize_grid: [u32; 3],
-    dequantize_params: ActivationParams,
-    multiply: Function<'a>,
-    multiply_params: HopperParams,
-    split_k: u32,
+/// The grid that dequantises A.
+struct ActivationGrid<'a> {
+    function: Function<'a>,
+    grid: [u32; 3],
+    params: ActivationParams,
+}
+
+/// Whether a launch may start while the stream's previous kernel still runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    InOrder,
+    Overlapped,
 }
 
 impl DualGemm {
@@ -326,17 +337,30 @@ impl DualGemm {
             return Err(LaunchError::OtherArchitecture { planned, loaded });
         }
         self.check(arguments)?;
-        let work = if self.workspace_bytes() == 0 {
-            Work::Blackwell {
-                function: function(&kernels.module, &self.kernel().launch)?,
+        let function_of = |launch| function(&kernels.module, launch);
+        let function = function_of(&self.kernel().launch)?;
+        let work = match self.hopper_design() {
+            None => Work::Blackwell {
+                function,
                 params: self.blackwell_params(arguments)?,
-            }
-        } else {
-            Work::Hopper(self.hopper_work(kernels, arguments)?)
+            },
+            Some(design) => Work::Hopper {
+                activations: match design {
+                    Design::Decode => None,
+                    Design::Prefill => Some(ActivationGrid {
+                        function: function_of(&hopper::ACTIVATIONS)?,
+                        grid: self.activation_grid(),
+                        params: self.activation_params(arguments),
+                    }),
+                },
+                function,
+                params: self.hopper_params(arguments, design)?,
+            },
         };
         Ok(Bound {
             kernel: self.kernel(),
             grid: self.grid(),
+            cluster: self.cluster(),
             work,
         })
     }
@@ -362,51 +386,56 @@ impl DualGemm {
         })
     }
 
-    fn hopper_work<'a>(
+    /// M, N, K and L, which `Shape` bounds to 32 bits.
+    fn dimensions(&self) -> [u32; 4] {
+        let shape = self.shape();
+        [shape.m(), shape.n(), shape.k(), shape.batch()].map(|dimension| dimension as u32)
+    }
+
+    fn activation_grid(&self) -> [u32; 3] {
+        let [m, _, k, batch] = self.dimensions();
+        // `check_hopper_grid` bounds the number of threads.
+        let threads = m * (hopper::activation_columns(k) / hopper::ACTIVATION_ELEMENTS);
+        [threads.div_ceil(hopper::ACTIVATION_THREADS), 1, batch]
+    }
+
+    fn activation_params(&self, arguments: &Arguments) -> ActivationParams {
+        let [m, _, k, batch] = self.dimensions();
+        ActivationParams {
+            elements: arguments.a.elements.address,
+            scales: arguments.a.scales.address,
+            workspace: workspace_address(arguments),
+            m,
+            k,
+            batch,
+            reserved: 0,
+        }
+    }
+
+    fn hopper_params(
         &self,
-        kernels: &'a Kernels,
         arguments: &Arguments,
-    ) -> Result<HopperWork<'a>, LaunchError> {
-        // `Shape` bounds each dimension to 32 bits.
-        let [m, n, k, batch] = [
-            self.shape().m(),
-            self.shape().n(),
-            self.shape().k(),
-            self.shape().batch(),
-        ]
-        .map(|dimension| dimension as u32);
-        let workspace = arguments.workspace.map_or(0, |span| span.address);
-        let units = u64::from(m) * u64::from(hopper::activation_columns(k) / 8);
-        let ctas = units.div_ceil(u64::from(hopper::ACTIVATION_THREADS));
-        Ok(HopperWork {
-            dequantize: function(&kernels.module, &hopper::ACTIVATIONS)?,
-            dequantize_grid: [ctas as u32, 1, batch],
-            dequantize_params: ActivationParams {
-                elements: arguments.a.elements.address,
-                scales: arguments.a.scales.address,
-                workspace,
-                m,
-                k,
-                batch,
-                reserved: 0,
+        design: Design,
+    ) -> Result<HopperParams, DriverError> {
+        let [m, n, k, batch] = self.dimensions();
+        Ok(HopperParams {
+            activations: match design {
+                Design::Decode => encode_bytes(arguments.a, self.kernel().tile_m)?,
+                Design::Prefill => encode_workspace(self, workspace_address(arguments))?,
             },
-            multiply: function(&kernels.module, &self.kernel().launch)?,
-            multiply_params: HopperParams {
-                activations: encode_workspace(self, workspace)?,
-                b1: encode_bytes(arguments.b1)?,
-                b2: encode_bytes(arguments.b2)?,
-                scale_b1: arguments.b1.scales.address,
-                scale_b2: arguments.b2.scales.address,
-                output: arguments.output.address,
-                output2: arguments.output2.map_or(0, |span| span.address),
-                m,
-                n,
-                k,
-                alpha1: arguments.alpha1,
-                alpha2: arguments.alpha2,
-                reserved: [0; 3],
-            },
-            split_k: self.split_k(),
+            b1: encode_bytes(arguments.b1, hopper::TILE_N)?,
+            b2: encode_bytes(arguments.b2, hopper::TILE_N)?,
+            scale_a: arguments.a.scales.address,
+            scale_b1: arguments.b1.scales.address,
+            scale_b2: arguments.b2.scales.address,
+            output: arguments.output.address,
+            output2: arguments.output2.map_or(0, |span| span.address),
+            m,
+            n,
+            k,
+            batch,
+            alpha1: arguments.alpha1,
+            alpha2: arguments.alpha2,
         })
     }
 
@@ -491,6 +520,43 @@ impl Bound<'_> {
     /// # Safety
     /// As [`Bound::launch`]; `stream` is a valid stream, or null for the default stream.
     pub unsafe fn launch_raw(&self, stream: CUstream) -> Result<(), LaunchError> {
+        // SAFETY: the caller's contract.
+        unsafe { self.enqueue(stream, Start::InOrder) }
+    }
+
+    /// As [`Bound::launch`], but the kernel may start, and copy weights, while the kernel before it in
+    /// the stream still runs, if that one lets it (`griddepcontrol.launch_dependents`, as the kernels
+    /// for Hopper do at their end). A, outputs and workspace are not touched before it has finished.
+    ///
+    /// Layers of a model, each launched like this, keep a Hopper GPU's memory busy without a gap.
+    /// On Blackwell this is [`Bound::launch`].
+    ///
+    /// # Errors
+    /// As [`Bound::launch`].
+    ///
+    /// # Safety
+    /// As [`Bound::launch`]; besides, the kernel before this one in the stream does not write B1, B2 or
+    /// their scale factors.
+    pub unsafe fn launch_overlapped(&self, stream: &Stream) -> Result<(), LaunchError> {
+        // SAFETY: the caller's contract.
+        unsafe { self.launch_overlapped_raw(stream.as_inner()) }
+    }
+
+    /// As [`Bound::launch_overlapped`], on a stream of another wrapper of the driver API.
+    ///
+    /// # Errors
+    /// As [`Bound::launch`].
+    ///
+    /// # Safety
+    /// As [`Bound::launch_overlapped`]; `stream` is a valid stream, or null for the default stream.
+    pub unsafe fn launch_overlapped_raw(&self, stream: CUstream) -> Result<(), LaunchError> {
+        // SAFETY: the caller's contract.
+        unsafe { self.enqueue(stream, Start::Overlapped) }
+    }
+
+    /// # Safety
+    /// As [`Bound::launch_raw`] or [`Bound::launch_overlapped_raw`], as `start` says.
+    unsafe fn enqueue(&self, stream: CUstream, start: Start) -> Result<(), LaunchError> {
         let tiles = LaunchConfig {
             grid: self.grid,
             block: [self.kernel.launch.threads_per_cta, 1, 1],
@@ -503,29 +569,32 @@ impl Bound<'_> {
             Work::Blackwell { function, params } => unsafe {
                 launch_with(function, &tiles, stream, params)?;
             },
-            Work::Hopper(work) => {
-                let dequantize = LaunchConfig {
-                    grid: work.dequantize_grid,
-                    block: [hopper::ACTIVATION_THREADS, 1, 1],
-                    cluster: None,
-                    dynamic_shared_bytes: 0,
-                    programmatic_dependent_launch: false,
-                };
-                let multiply = LaunchConfig {
-                    cluster: Some([work.split_k, 1, 1]),
-                    programmatic_dependent_launch: true,
+            Work::Hopper {
+                activations,
+                function,
+                params,
+            } => {
+                if let Some(activations) = activations {
+                    let before = LaunchConfig {
+                        grid: activations.grid,
+                        block: [hopper::ACTIVATION_THREADS, 1, 1],
+                        cluster: None,
+                        dynamic_shared_bytes: 0,
+                        programmatic_dependent_launch: start == Start::Overlapped,
+                    };
+                    // SAFETY: as above.
+                    unsafe {
+                        launch_with(&activations.function, &before, stream, &activations.params)?;
+                    }
+                }
+                let tiles = LaunchConfig {
+                    cluster: Some([self.cluster, 1, 1]),
+                    programmatic_dependent_launch: activations.is_some()
+                        || start == Start::Overlapped,
                     ..tiles
                 };
-                // SAFETY: as above, for both entries.
-                unsafe {
-                    launch_with(
-                        &work.dequantize,
-                        &dequantize,
-                        stream,
-                        &work.dequantize_params,
-                    )?;
-                    launch_with(&work.multiply, &multiply, stream, &work.multiply_params)?;
-                }
+                // SAFETY: as above.
+                unsafe { launch_with(function, &tiles, stream, params)? };
             }
         }
         Ok(())
@@ -605,7 +674,7 @@ fn encode(matrix: DeviceMatrix, tile_rows: u32) -> Result<TensorMap, DriverError
 }
 
 /// Packed elements as bytes: Hopper's TMA knows no 4-bit elements.
-fn encode_bytes(matrix: DeviceMatrix) -> Result<TensorMap, DriverError> {
+fn encode_bytes(matrix: DeviceMatrix, tile_rows: u32) -> Result<TensorMap, DriverError> {
     let row_bytes = matrix.shape.row_bytes() as u64;
     let rows = matrix.shape.rows() as u64;
     let encoded = api::encode_tiled(&TensorMapDescription {
@@ -613,8 +682,8 @@ fn encode_bytes(matrix: DeviceMatrix) -> Result<TensorMap, DriverError> {
         global_address: matrix.elements.address,
         global_dims: &[row_bytes, rows, matrix.shape.batch() as u64],
         global_strides: &[row_bytes, row_bytes * rows],
-        box_dims: &[hopper::WEIGHT_ROW_BYTES, hopper::TILE_N, 1],
-        swizzle: TensorMapSwizzle::None,
+        box_dims: &[hopper::ROW_BYTES, tile_rows, 1],
+        swizzle: TensorMapSwizzle::B128,
         l2_promotion: TensorMapL2Promotion::L2B256,
     })?;
     Ok(TensorMap(encoded.words()))
@@ -630,9 +699,17 @@ fn encode_workspace(plan: &DualGemm, address: u64) -> Result<TensorMap, DriverEr
         global_address: address,
         global_dims: &[columns, rows, shape.batch() as u64],
         global_strides: &[2 * columns, 2 * columns * rows],
-        box_dims: &[hopper::ATOM_K, plan.kernel().tile_m, 1],
+        box_dims: &[
+            hopper::SLOT_K,
+            plan.kernel().tile_m / hopper::PREFILL_CLUSTER,
+            1,
+        ],
         swizzle: TensorMapSwizzle::B128,
-        l2_promotion: TensorMapL2Promotion::L2B128,
+        l2_promotion: TensorMapL2Promotion::L2B256,
     })?;
     Ok(TensorMap(encoded.words()))
+}
+
+fn workspace_address(arguments: &Arguments) -> u64 {
+    arguments.workspace.map_or(0, |span| span.address)
 }

@@ -4,6 +4,7 @@
 //! Preference comes second: among the kernels that can, it takes the one that a cost model expects
 //! to be fastest. Nothing here needs a driver.
 
+use nvfp4_dual_gemm_kernel::contract::hopper::{Design, TileShape};
 use nvfp4_dual_gemm_kernel::contract::{
     K_MULTIPLE, KernelEntry, N_MULTIPLE, Output, TILE_K, TILE_M, TILE_ROW_BYTES, hopper,
 };
@@ -96,7 +97,8 @@ pub enum PlanError {
     },
     /// K can't be shared as asked.
     #[error(
-        "K of {k} can't be shared by {found} CTAs; it must be 1, 2 or 4, and at most {limit} here"
+        "K of {k} can't be shared by {found} CTAs; it must be 1, 2 or 4, and at most {limit} here: each needs a \
+         stage of 256, and tiles of more than 64 tokens do not share K"
     )]
     SplitK {
         /// K.
@@ -335,6 +337,7 @@ pub struct DualGemm {
     architecture: &'static Architecture,
     kernel: &'static KernelEntry,
     split_k: u32,
+    multiprocessors: u32,
 }
 
 impl DualGemm {
@@ -360,6 +363,7 @@ impl DualGemm {
             architecture,
             kernel,
             split_k: 1,
+            multiprocessors: gpu.multiprocessors,
         })
     }
 
@@ -400,14 +404,14 @@ impl DualGemm {
             architecture,
             kernel,
             split_k: 1,
+            multiprocessors: gpu.multiprocessors,
         })
     }
 
     /// Plans for Hopper with a given M tile and a cluster of `split_k` CTAs to share the K of a tile.
     ///
-    /// Accumulators depend on the sharing of K: on `split_k`, and on whether the tile has more than 64
-    /// tokens. [`Output::Accumulators`] is written by kernels of 8 and of 256 tokens alone; each stands
-    /// in for those that share K alike.
+    /// Accumulators depend on `split_k` alone. [`Output::Accumulators`] is written by kernels of 8 and of
+    /// 256 tokens; each stands in for those of its design.
     ///
     /// # Errors
     /// [`PlanError::UnsupportedDevice`], [`PlanError::NoKernel`], [`PlanError::SplitK`],
@@ -422,15 +426,17 @@ impl DualGemm {
         let architecture = gpu.architecture()?;
         let tile_m = match output {
             Output::F16 => tokens,
-            Output::Accumulators if hopper::tile_shape(tokens).k_shares == 2 => 8,
-            Output::Accumulators => 256,
+            Output::Accumulators => match (TileShape { tokens }).design() {
+                Design::Decode => 8,
+                Design::Prefill => 256,
+            },
         };
         let kernel = architecture
             .find(tile_m, hopper::TILE_N, output)
             .filter(|_| architecture.has(Gpu::H200.compute_capability))
             .ok_or(PlanError::NoKernel { output })?;
-        check_hopper_grid(shape, tokens)?;
-        let limit = max_split_k(shape);
+        check_hopper_grid(shape, kernel.tile_m)?;
+        let limit = max_split_k(shape, tokens);
         if !split_k.is_power_of_two() || split_k > limit {
             return Err(PlanError::SplitK {
                 k: shape.k(),
@@ -443,6 +449,7 @@ impl DualGemm {
             architecture,
             kernel,
             split_k,
+            multiprocessors: gpu.multiprocessors,
         })
     }
 
@@ -470,30 +477,53 @@ impl DualGemm {
     pub fn k_order(&self) -> Option<KOrder> {
         self.architecture
             .has(Gpu::H200.compute_capability)
-            .then(|| KOrder {
+            .then_some(KOrder {
                 split_k: self.split_k,
-                k_shares: hopper::tile_shape(self.kernel.tile_m).k_shares,
             })
     }
 
-    /// CTAs along x, y and z. On Blackwell x counts tiles of M, y tiles of N; on Hopper x tiles of N,
-    /// `split_k` CTAs each, y tiles of M. z is L.
+    /// Which of the designs for Hopper; `None` on Blackwell.
+    pub fn hopper_design(&self) -> Option<Design> {
+        let shape = TileShape {
+            tokens: self.kernel.tile_m,
+        };
+        self.architecture
+            .has(Gpu::H200.compute_capability)
+            .then(|| shape.design())
+    }
+
+    /// CTAs along x, y and z. On Blackwell x counts tiles of M, y tiles of N, z is L. On Hopper: see
+    /// [`hopper::KERNELS`].
     pub fn grid(&self) -> [u32; 3] {
         let tiles = |extent: usize, tile: u32| extent.div_ceil(tile as usize) as u32;
         let m = tiles(self.shape.m(), self.kernel.tile_m);
         let n = tiles(self.shape.n(), self.kernel.tile_n);
         let batch = self.shape.batch() as u32;
-        if self.workspace_bytes() == 0 {
-            [m, n, batch]
-        } else {
-            [self.split_k * n, m, batch]
+        match self.hopper_design() {
+            None => [m, n, batch],
+            Some(Design::Decode) => [self.split_k * n, m, batch],
+            Some(Design::Prefill) => {
+                // `check_hopper_grid` bounds the number of tiles.
+                let pairs = m * n.div_ceil(hopper::PREFILL_CLUSTER) * batch;
+                let clusters = (self.multiprocessors / hopper::PREFILL_CLUSTER).max(1);
+                [hopper::PREFILL_CLUSTER * pairs.min(clusters), 1, 1]
+            }
         }
     }
 
-    /// Bytes of device memory that a launch needs besides its operands and outputs: A as f16 on Hopper,
-    /// nothing on Blackwell.
+    /// CTAs of a cluster along x.
+    pub fn cluster(&self) -> u32 {
+        match self.hopper_design() {
+            None => 1,
+            Some(Design::Decode) => self.split_k,
+            Some(Design::Prefill) => hopper::PREFILL_CLUSTER,
+        }
+    }
+
+    /// Bytes of device memory that a launch needs besides its operands and outputs: A as f16 on Hopper
+    /// where M is large, else nothing.
     pub fn workspace_bytes(&self) -> usize {
-        if !self.architecture.has(Gpu::H200.compute_capability) {
+        if self.hopper_design() != Some(Design::Prefill) {
             return 0;
         }
         let columns = hopper::activation_columns(self.shape.k() as u32) as usize;
@@ -529,10 +559,22 @@ fn expected_cycles(shape: Shape, tile_n: u32, multiprocessors: u32) -> u64 {
     (ctas as u64).div_ceil(u64::from(multiprocessors.max(1))) * cta
 }
 
-/// Tiles of M are counted along y of the grid, and the first grid counts its threads in 32 bits.
+/// The decode design counts tiles of M along y of its grid; the prefill design counts tiles, and the
+/// grid before it threads, in 32 bits.
 fn check_hopper_grid(shape: Shape, tokens: u32) -> Result<(), PlanError> {
-    let per_row = hopper::activation_columns(shape.k() as u32) as usize / 8;
-    let limit = (MAX_GRID_YZ * tokens as usize).min(u32::MAX as usize / per_row);
+    let limit = match (TileShape { tokens }).design() {
+        Design::Decode => MAX_GRID_YZ * tokens as usize,
+        Design::Prefill => {
+            let columns = hopper::activation_columns(shape.k() as u32);
+            let threads_per_row = (columns / hopper::ACTIVATION_ELEMENTS) as usize;
+            let tiles = shape
+                .n()
+                .div_ceil(hopper::TILE_N as usize)
+                .next_multiple_of(2);
+            let rows_of_tiles = i32::MAX as usize / (tiles * shape.batch());
+            (rows_of_tiles * tokens as usize).min(i32::MAX as usize / threads_per_row)
+        }
+    };
     if shape.m() > limit {
         return Err(PlanError::DimensionTooLarge {
             dimension: "M",
@@ -544,7 +586,10 @@ fn check_hopper_grid(shape: Shape, tokens: u32) -> Result<(), PlanError> {
 }
 
 /// The most CTAs that can share the K of a tile: each needs a stage.
-fn max_split_k(shape: Shape) -> u32 {
+fn max_split_k(shape: Shape, tokens: u32) -> u32 {
+    if (TileShape { tokens }).design() == Design::Prefill {
+        return 1;
+    }
     let stages = shape.k().div_ceil(hopper::STAGE_K as usize);
     let limit = stages.min(hopper::MAX_SPLIT_K as usize) as u32;
     1 << limit.ilog2()
@@ -552,19 +597,29 @@ fn max_split_k(shape: Shape) -> u32 {
 
 /// The M tile and the split of K that should be fastest on Hopper.
 ///
-/// The smallest M tile that holds all tokens, up to 256; then as many CTAs to a tile as find a
-/// multiprocessor each, in pairs: larger clusters do not fit every part of the GPU.
+/// Up to 128 tokens the weights' bytes decide, and tiles of up to 64 tokens read them best; beyond, the
+/// largest tile that still leaves no multiprocessor without work. Where tiles are few, as many CTAs
+/// share the K of each as find a multiprocessor.
 fn hopper_tile(shape: Shape, multiprocessors: u32) -> (u32, u32) {
-    let tokens = shape.m().next_power_of_two().clamp(8, 256) as u32;
-    let tiles = shape.m().div_ceil(tokens as usize)
-        * shape.n().div_ceil(hopper::TILE_N as usize)
-        * shape.batch();
-    let split_k = if 2 * tiles <= multiprocessors as usize {
-        2
+    let columns = shape.n().div_ceil(hopper::TILE_N as usize) * shape.batch();
+    let tiles = |tokens: usize| shape.m().div_ceil(tokens) * columns;
+    let multiprocessors = multiprocessors as usize;
+    if shape.m() <= 128 || tiles(64) <= multiprocessors {
+        let tokens = shape.m().next_power_of_two().clamp(8, 64);
+        let split_k = match multiprocessors / tiles(tokens) {
+            0 | 1 => 1,
+            2 | 3 => 2,
+            _ => 4,
+        };
+        let tokens = tokens as u32;
+        return (tokens, max_split_k(shape, tokens).min(split_k));
+    }
+    let tokens = if tiles(128) <= multiprocessors {
+        128
     } else {
-        1
+        256
     };
-    (tokens, split_k.min(max_split_k(shape)))
+    (tokens, 1)
 }
 
 /// How a matrix is described to TMA, in the terms of `cuTensorMapEncodeTiled`: 4-bit elements
@@ -699,32 +754,45 @@ mod tests {
             (plan.kernel().tile_m, plan.split_k(), plan.grid())
         };
         assert_eq!(plan(1, 4096, 7168), (8, 2, [128, 1, 1]));
-        assert_eq!(plan(256, 4096, 7168), (256, 2, [128, 1, 1]));
-        assert_eq!(plan(512, 4096, 7168), (256, 1, [64, 2, 1]));
-        assert_eq!(plan(100, 64, 128), (128, 1, [1, 1, 1]), "one stage of K");
-        let shape = Shape::new(3, 64, 192, 2).unwrap();
-        let plan = DualGemm::plan(shape, Output::Accumulators, Gpu::H200).unwrap();
-        assert_eq!(plan.workspace_bytes(), 2 * 2 * 3 * 256);
+        assert_eq!(plan(40, 4096, 7168), (64, 2, [128, 1, 1]));
+        assert_eq!(plan(100, 4096, 7168), (64, 1, [64, 2, 1]));
+        assert_eq!(plan(1, 1024, 7168), (8, 4, [64, 1, 1]));
+        assert_eq!(plan(100, 64, 256), (64, 1, [1, 2, 1]), "one stage of K");
+        assert_eq!(plan(256, 4096, 7168), (128, 1, [128, 1, 1]));
+        assert_eq!(plan(512, 4096, 7168), (256, 1, [128, 1, 1]));
+        assert_eq!(plan(4096, 4096, 7168), (256, 1, [132, 1, 1]), "persistent");
+    }
+
+    #[test]
+    fn hopper_needs_a_workspace_where_m_is_large() {
+        let bytes = |tokens| {
+            let shape = Shape::new(3, 64, 192, 2).unwrap();
+            let plan = DualGemm::plan_with_tokens(shape, Output::F16, Gpu::H200, tokens, 1);
+            plan.unwrap().workspace_bytes()
+        };
+        assert_eq!(bytes(64), 0);
+        assert_eq!(bytes(128), 2 * 2 * 3 * 256);
     }
 
     #[test]
     fn hopper_refuses_tiles_and_splits_that_it_has_not() {
-        let shape = Shape::new(3, 64, 192, 1).unwrap();
+        let shape = Shape::new(3, 64, 320, 1).unwrap();
         let plan = |tokens, split_k| {
             DualGemm::plan_with_tokens(shape, Output::F16, Gpu::H200, tokens, split_k).map(|_| ())
         };
         let output = Output::F16;
         assert_eq!(plan(12, 1), Err(PlanError::NoKernel { output }));
-        let split = |found| {
+        let split = |found, limit| {
             Err(PlanError::SplitK {
-                k: 192,
+                k: 320,
                 found,
-                limit: 2,
+                limit,
             })
         };
-        assert_eq!(plan(8, 4), split(4));
-        assert_eq!(plan(8, 0), split(0));
+        assert_eq!(plan(8, 4), split(4, 2));
+        assert_eq!(plan(8, 0), split(0, 2));
         assert_eq!(plan(8, 2), Ok(()));
+        assert_eq!(plan(128, 2), split(2, 1));
         let tile = DualGemm::plan_with_tile(shape, output, Gpu::H200, 64).map(|_| ());
         assert_eq!(
             tile,

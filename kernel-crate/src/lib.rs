@@ -82,10 +82,9 @@ mod blackwell_entries {
 #[cfg(all(target_arch = "nvptx64", target_feature = "sm_90a"))]
 mod hopper_entries {
     use crate::contract::hopper::{ActivationParams, HopperParams};
-    use crate::hopper::activations;
     use crate::hopper::config::{M8, M16, M32, M64, M128, M256};
     use crate::hopper::epilogue::{Accumulators, GatedF16};
-    use crate::hopper::kernel::dual_gemm;
+    use crate::hopper::{activations, decode, prefill};
 
     entry!(
         nvfp4_dual_gemm_hopper_activations,
@@ -95,42 +94,42 @@ mod hopper_entries {
     entry!(
         nvfp4_dual_gemm_hopper_m8_f16,
         HopperParams,
-        dual_gemm::<M8, GatedF16>
+        decode::dual_gemm::<M8, GatedF16>
     );
     entry!(
         nvfp4_dual_gemm_hopper_m16_f16,
         HopperParams,
-        dual_gemm::<M16, GatedF16>
+        decode::dual_gemm::<M16, GatedF16>
     );
     entry!(
         nvfp4_dual_gemm_hopper_m32_f16,
         HopperParams,
-        dual_gemm::<M32, GatedF16>
+        decode::dual_gemm::<M32, GatedF16>
     );
     entry!(
         nvfp4_dual_gemm_hopper_m64_f16,
         HopperParams,
-        dual_gemm::<M64, GatedF16>
+        decode::dual_gemm::<M64, GatedF16>
     );
     entry!(
         nvfp4_dual_gemm_hopper_m128_f16,
         HopperParams,
-        dual_gemm::<M128, GatedF16>
+        prefill::dual_gemm::<M128, GatedF16>
     );
     entry!(
         nvfp4_dual_gemm_hopper_m256_f16,
         HopperParams,
-        dual_gemm::<M256, GatedF16>
+        prefill::dual_gemm::<M256, GatedF16>
     );
     entry!(
         nvfp4_dual_gemm_hopper_m8_accumulators,
         HopperParams,
-        dual_gemm::<M8, Accumulators>
+        decode::dual_gemm::<M8, Accumulators>
     );
     entry!(
         nvfp4_dual_gemm_hopper_m256_accumulators,
         HopperParams,
-        dual_gemm::<M256, Accumulators>
+        prefill::dual_gemm::<M256, Accumulators>
     );
 }
 

@@ -16,26 +16,21 @@ use super::step::{NAN_BITS, raw_exponent, round_toward_zero, shift_toward_zero};
 use super::{Accumulators, Operands, RowBlock};
 use crate::matrix::Nvfp4MatrixView;
 
-/// How the sum over K is taken apart: CTAs of a cluster share the stages of K, warpgroups of a CTA the
-/// elements of a stage. Each sums its share; the shares are added at the end.
+/// How the sum over K is taken apart: CTAs of a cluster share the stages of K. Each sums its share; the
+/// shares are added at the end, in the order of ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KOrder {
     /// CTAs: 1, 2 or 4.
     pub split_k: u32,
-    /// Warpgroups: 1 or 2.
-    pub k_shares: u32,
 }
 
 /// Fractional bits of a term below the largest raw exponent.
 const FRACTION_BITS: i32 = 25;
-/// Threads of a quad, each with 32 consecutive elements of a stage.
+/// Threads of a quad, each with 64 consecutive elements of a stage.
 const QUAD: usize = 4;
 const STAGE: usize = STAGE_K as usize;
 const STEP: usize = WGMMA_K as usize;
 const STEPS_PER_STAGE: usize = STAGE / STEP;
-/// Columns of C whose shares one warp of a tile adds up, and columns of a tile.
-const COLUMNS_PER_WARP: usize = 16;
-const COLUMNS_PER_TILE: usize = 64;
 
 /// The accumulators of the rows of `block`, `[rows, N]` each. Uses every thread of rayon's pool.
 ///
@@ -55,7 +50,7 @@ pub fn row_block(operands: &Operands<'_>, block: &RowBlock, order: KOrder) -> Ac
         elements
             .map(|index| {
                 let (row, column) = (index / b.len(), index % b.len());
-                dot(&a[row], &b[column], column, order)
+                dot(&a[row], &b[column], order)
             })
             .collect()
     };
@@ -122,35 +117,24 @@ fn element_at(place: usize) -> usize {
     stage * STAGE + quad_thread * (STAGE / QUAD) + step * QUAD + element
 }
 
-fn dot(a: &Row, b: &Row, column: usize, order: KOrder) -> f32 {
+fn dot(a: &Row, b: &Row, order: KOrder) -> f32 {
     if a.has_nan || b.has_nan {
         return f32::from_bits(NAN_BITS);
     }
     let stages = a.elements.len() / STAGE;
-    let (ranks, shares) = (order.split_k as usize, order.k_shares as usize);
-    let steps = STEPS_PER_STAGE / shares;
-    let share_sum = |rank: usize, share: usize| {
-        let mut sum = 0.0;
-        for stage in stages * rank / ranks..stages * (rank + 1) / ranks {
-            for step in share * steps..(share + 1) * steps {
-                let at = stage * STAGE + step * STEP;
-                let products = a.elements[at..at + STEP]
-                    .iter()
-                    .zip(&b.elements[at..at + STEP]);
-                sum = add_products(sum, products);
-            }
-        }
-        sum
+    let ranks = order.split_k as usize;
+    let share = |rank: usize| {
+        let first = stages * rank / ranks * STEPS_PER_STAGE;
+        let end = stages * (rank + 1) / ranks * STEPS_PER_STAGE;
+        (first..end).fold(0.0, |sum, step| {
+            let at = step * STEP;
+            let (a, b) = (&a.elements[at..at + STEP], &b.elements[at..at + STEP]);
+            add_products(sum, a.iter().zip(b))
+        })
     };
-    // The CTA that finishes the column starts with its own share.
-    let owner = column % COLUMNS_PER_TILE / COLUMNS_PER_WARP;
-    let first = owner * ranks / (COLUMNS_PER_TILE / COLUMNS_PER_WARP);
-    let mut total = 0.0;
-    for share in 0..shares {
-        for rank in 0..ranks {
-            total += share_sum((first + rank) % ranks, share);
-        }
-    }
+    let total = (0..ranks)
+        .map(share)
+        .fold(0.0, |total, share| total + share);
     // Each factor was 2^-7 of its value.
     total * 16_384.0
 }

@@ -1,141 +1,279 @@
 //! The Hopper kernels' part of the contract.
 //!
 //! Hopper's tensor core has no 4-bit kind. Every product of an e2m1 element and its ue4m3 scale factor
-//! is an f16 number, so the kernel dequantises to f16 and multiplies with `wgmma`: the products are
+//! is an f16 number, so the kernels dequantise to f16 and multiply with `wgmma`: the products are
 //! exact, and only the order of the sum differs.
 //!
-//! Two entries make one dual GEMM. The first writes A as f16 into a workspace; the second multiplies.
 //! Weights are dequantised in registers and are the M side of `wgmma`; tokens, rows of A, are the N
-//! side, so that few tokens waste nothing.
+//! side, so that few tokens waste nothing. There are two designs:
+//!
+//! - **decode**, for tiles of up to 64 tokens, bound by the bytes of the weights: warps of the same CTA
+//!   dequantise A, and a cluster may share the K of a tile;
+//! - **prefill**, for tiles of 128 and 256 tokens, bound by arithmetic: a first grid writes A as f16
+//!   into a workspace, and the two CTAs of a cluster each fetch half of a tile's tokens for both.
 
 use core::mem::{align_of, offset_of, size_of};
 
 use super::{
-    KernelEntry, Launch, Output, PARAM_ALIGNMENT, SHARED_BYTES_LIMIT, SWIZZLE_ATOM_BYTES, TensorMap,
+    KernelEntry, Launch, MMA_K, Output, PARAM_ALIGNMENT, SCALE_TILE_BYTES, SHARED_BYTES_LIMIT,
+    SWIZZLE_ATOM_BYTES, TensorMap,
 };
 
-/// Elements of K in one stage.
-pub const STAGE_K: u32 = 128;
+/// Elements of K in one stage of weights: 128 bytes, a row of a 128-byte swizzle atom.
+pub const STAGE_K: u32 = 256;
+/// Elements of K in one slot of activations: 128 bytes of f16, a row of a 128-byte swizzle atom.
+pub const SLOT_K: u32 = 64;
+/// Slots that hold the activations of one stage.
+pub const SLOTS_PER_STAGE: u32 = STAGE_K / SLOT_K;
 /// Elements of K that one `wgmma` of f16 consumes.
 pub const WGMMA_K: u32 = 16;
-/// Elements of K of an activation in one row of a 128-byte swizzle atom.
-pub const ATOM_K: u32 = 64;
+/// Bytes of one row of a stage's weights or of a slot's activations.
+pub const ROW_BYTES: u32 = 128;
 
-/// Rows of each weight matrix, columns of C, in a CTA's tile: the M of `wgmma`.
+/// Columns of C in a CTA's tile.
 pub const TILE_N: u32 = 64;
+/// Warpgroups that multiply. Each has 32 columns of C, the rows of B1 and of B2 for them: the M of
+/// `wgmma`.
+pub const CONSUMER_WARPGROUPS: u32 = 2;
+/// Warps that multiply.
+pub const CONSUMER_WARPS: u32 = 4 * CONSUMER_WARPGROUPS;
+/// Columns of C that one warp computes.
+pub const COLUMNS_PER_WARP: u32 = TILE_N / CONSUMER_WARPS;
+/// Threads of a CTA: the last warpgroup fills the rings.
+pub const THREADS: u32 = 128 * (CONSUMER_WARPGROUPS + 1);
 
-/// The tile of C that one CTA computes, and who computes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TileShape {
-    /// Rows of A and of C: the N of `wgmma`.
-    pub tokens: u32,
-    /// Warpgroups that share each stage's K, for each weight matrix: 1 or 2.
-    pub k_shares: u32,
-}
-
-impl TileShape {
-    /// Threads that multiply.
-    pub const fn consumer_threads(self) -> u32 {
-        2 * 128 * self.k_shares
-    }
-
-    /// Threads of a CTA: one warp of the last warpgroup loads.
-    pub const fn threads(self) -> u32 {
-        self.consumer_threads() + 128
-    }
-}
-
-/// Registers of a thread that multiplies, with one and with two shares of K.
-pub const CONSUMER_REGISTERS: [u32; 2] = [240, 112];
-/// Registers of a thread that loads, or idles.
-pub const PRODUCER_REGISTERS: u32 = 24;
+/// Bytes of one matrix's weights in a stage.
+pub const WEIGHT_BYTES: u32 = TILE_N * ROW_BYTES;
+/// Bytes of one operand's scale factors in a stage: four 128×4 tiles.
+pub const SCALE_BYTES: u32 = SCALE_TILE_BYTES * (STAGE_K / MMA_K);
 
 /// The most CTAs that share the K of one tile, as a cluster.
 pub const MAX_SPLIT_K: u32 = 4;
-
-/// Bytes of one row of weights in a stage.
-pub const WEIGHT_ROW_BYTES: u32 = STAGE_K / 2;
-/// Bytes of one weight matrix's scale factors in a stage: two 128×4 tiles.
-pub const WEIGHT_SCALE_BYTES: u32 = super::SCALE_TILE_BYTES * (STAGE_K / super::MMA_K);
+/// CTAs of a cluster of the prefill design: neighbours along N, with the same tokens.
+pub const PREFILL_CLUSTER: u32 = 2;
+/// Warps of the decode design that dequantise activations; the fourth of their warpgroup loads.
+pub const DEQUANTIZE_WARPS: u32 = 3;
 
 /// Elements are dequantised to 2^-7 of their value (`dequantize.rs` says why), and so products are this
 /// much too small. The epilogue makes up for it, exactly.
 pub const PRODUCT_SCALE: f32 = 1.0 / 16_384.0;
 
+/// Where a tile's activations come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Design {
+    /// Dequantised by the CTA itself; two CTAs, of this grid and the next, fit an SM.
+    Decode,
+    /// Dequantised by a grid before.
+    Prefill,
+}
+
+/// The tile of C that one CTA computes: [`TILE_N`] columns and this many tokens, the N of `wgmma`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileShape {
+    pub tokens: u32,
+}
+
+impl TileShape {
+    pub const fn design(self) -> Design {
+        if self.tokens <= 64 {
+            Design::Decode
+        } else {
+            Design::Prefill
+        }
+    }
+
+    /// Stages of weights and slots of activations.
+    const fn depths(self) -> (u32, u32) {
+        match self.tokens {
+            8 => (4, 8),
+            16 => (4, 4),
+            32 => (3, 4),
+            64 => (3, 2),
+            128 => (4, 9),
+            _ => (3, 5),
+        }
+    }
+
+    /// Most shared memory that a CTA may have, in bytes. An SM has 228 KiB, of which every CTA
+    /// takes 1 KiB more than it asks for.
+    const fn shared_limit(self) -> u32 {
+        match self.design() {
+            Design::Decode => 113 * 1024,
+            Design::Prefill => SHARED_BYTES_LIMIT,
+        }
+    }
+
+    /// Threads × registers that a CTA may have at launch.
+    pub const fn min_ctas_per_sm(self) -> u32 {
+        match self.design() {
+            Design::Decode => 2,
+            Design::Prefill => 1,
+        }
+    }
+
+    /// Registers of a thread that multiplies.
+    pub const fn consumer_registers(self) -> u32 {
+        match self.tokens {
+            8..=32 => 88,
+            64 => 96,
+            _ => 240,
+        }
+    }
+
+    /// Registers of a thread that fills the rings.
+    pub const fn producer_registers(self) -> u32 {
+        match self.tokens {
+            8..=32 => 64,
+            64 => 48,
+            _ => 24,
+        }
+    }
+}
+
 /// Threads that arrive per phase on each barrier.
 pub mod arrivals {
-    /// `full`: the load thread's `arrive.expect_tx`; the copies add their bytes.
-    pub const FULL: u32 = 1;
-    /// `empty`: one thread of each warp that multiplies.
-    pub const fn empty(shape: super::TileShape) -> u32 {
-        shape.consumer_threads() / 32
+    use super::{CONSUMER_WARPS, DEQUANTIZE_WARPS, Design, PREFILL_CLUSTER, TileShape};
+
+    /// `full` of a stage: the load thread's `arrive.expect_tx`; the copies add their bytes.
+    pub const STAGE_FULL: u32 = 1;
+
+    /// `empty` of a stage: one thread of each warp that reads it.
+    pub const fn stage_empty(shape: TileShape) -> u32 {
+        match shape.design() {
+            Design::Decode => CONSUMER_WARPS + DEQUANTIZE_WARPS,
+            Design::Prefill => CONSUMER_WARPS,
+        }
     }
+
+    /// `full` of a slot: one thread of each warp that writes it, 32 tokens at a time; or the load
+    /// thread's `arrive.expect_tx`.
+    pub const fn slot_full(shape: TileShape) -> u32 {
+        match shape.design() {
+            Design::Decode => shape.tokens.div_ceil(32),
+            Design::Prefill => 1,
+        }
+    }
+
+    /// `empty` of a slot: one thread of each warp that multiplies it, in every CTA that its
+    /// activations were copied to.
+    pub const fn slot_empty(shape: TileShape) -> u32 {
+        match shape.design() {
+            Design::Decode => CONSUMER_WARPS,
+            Design::Prefill => CONSUMER_WARPS * PREFILL_CLUSTER,
+        }
+    }
+}
+
+/// A ring of equal pieces of shared memory, by byte offsets, each with a barrier that tells when it is
+/// full and one that tells when it is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingPlan {
+    pub count: u32,
+    /// Bytes of a piece.
+    pub bytes: u32,
+    pub first: u32,
+    pub full: u32,
+    pub empty: u32,
 }
 
 /// Byte offsets in a CTA's dynamic shared memory, with T tokens to a tile.
 ///
 /// ```text
-/// stage 0 │ A, K 0–63: T×128 B │ A, K 64–127 │ B1 64×64 B │ B2 64×64 B │ SFB1 1 KiB │ SFB2 1 KiB │
+/// stage 0 │ B1 64×128 B │ B2 64×128 B │ SFB1 2 KiB │ SFB2 2 KiB │ decode: A T×128 B │ SFA 2 KiB │
 /// stage 1 │ …
-/// full[stages] │ empty[stages]
+/// slot 0  │ A as f16, T×128 B │
+/// slot 1  │ …
+/// decode: the partial sums of other CTAs
+/// stages' full[], empty[] │ slots' full[], empty[]
 /// ```
-///
-/// After the last stage the same memory holds the partial sums that a cluster adds up, and then the
-/// tile of C on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedPlan {
-    pub stages: u32,
-    pub stage_bytes: u32,
+    pub stages: RingPlan,
+    pub slots: RingPlan,
     /// Offsets within a stage.
-    pub activations: u32,
     pub b1: u32,
     pub b2: u32,
     pub scale_b1: u32,
     pub scale_b2: u32,
-    /// Offsets within the whole.
-    pub full: u32,
-    pub empty: u32,
+    pub a: u32,
+    pub scale_a: u32,
+    /// Whether the partial sums lie where the stages were.
+    pub sums_overlay_stages: bool,
     pub partial_sums: u32,
-    pub output: u32,
     pub total_bytes: u32,
 }
 
-/// Bytes from token to token of an output tile on its way out. 16 more than its elements need, so that
-/// eight tokens fall on different banks.
-pub const OUTPUT_ROW_BYTES: u32 = 2 * TILE_N + 16;
-
 impl SharedPlan {
-    /// As many stages as fit beside their barriers.
     pub const fn new(shape: TileShape) -> Self {
-        let activation_bytes = shape.tokens * STAGE_K * 2;
-        let weight_bytes = TILE_N * WEIGHT_ROW_BYTES;
-        let b2 = activation_bytes + weight_bytes;
-        let scale_b1 = b2 + weight_bytes;
-        let stage_bytes = scale_b1 + 2 * WEIGHT_SCALE_BYTES;
-        let stages = SHARED_BYTES_LIMIT / (stage_bytes + 2 * 8);
-        let full = stages * stage_bytes;
-        let empty = full + stages * 8;
+        let b2 = WEIGHT_BYTES;
+        let scale_b1 = b2 + WEIGHT_BYTES;
+        let scale_b2 = scale_b1 + SCALE_BYTES;
+        let a = scale_b2 + SCALE_BYTES;
+        let scale_a = a + shape.tokens * ROW_BYTES;
+        let stage_bytes = match shape.design() {
+            Design::Decode => scale_a + SCALE_BYTES,
+            Design::Prefill => a,
+        };
+        let slot_bytes = shape.tokens * ROW_BYTES;
+        let (stages, slots) = shape.depths();
+        let first_slot = stages * stage_bytes;
+        let after_slots = first_slot + slots * slot_bytes;
+        let barriers = 16 * (stages + slots);
+        let sum_bytes = match shape.design() {
+            Design::Decode => partial_sum_bytes(shape.tokens),
+            Design::Prefill => 0,
+        };
+        let sums_overlay_stages = after_slots + sum_bytes + barriers > shape.shared_limit();
+        let (partial_sums, full) = if sums_overlay_stages {
+            (0, after_slots)
+        } else {
+            (after_slots, after_slots + sum_bytes)
+        };
+        let slots_full = full + 16 * stages;
         Self {
-            stages,
-            stage_bytes,
-            activations: 0,
-            b1: activation_bytes,
+            stages: RingPlan {
+                count: stages,
+                bytes: stage_bytes,
+                first: 0,
+                full,
+                empty: full + 8 * stages,
+            },
+            slots: RingPlan {
+                count: slots,
+                bytes: slot_bytes,
+                first: first_slot,
+                full: slots_full,
+                empty: slots_full + 8 * slots,
+            },
+            b1: 0,
             b2,
             scale_b1,
-            scale_b2: scale_b1 + WEIGHT_SCALE_BYTES,
-            full,
-            empty,
-            partial_sums: 0,
-            output: shape.k_shares * 2 * TILE_N * shape.tokens * 4,
-            total_bytes: empty + stages * 8,
+            scale_b2,
+            a,
+            scale_a,
+            sums_overlay_stages,
+            partial_sums,
+            total_bytes: full + barriers,
         }
     }
 
-    /// Bytes that arrive on a stage's `full` barrier when the stage holds `tiles` tiles of scale
-    /// factors, 1 or 2.
-    pub const fn transaction_bytes(&self, tiles: u32) -> u32 {
-        self.scale_b1 + 2 * super::SCALE_TILE_BYTES * tiles
+    /// Bytes of weights that arrive on a stage's `full` barrier when the stage holds `tiles` tiles of
+    /// scale factors, 1 to 4. Tensor copies always credit their whole box, out-of-bounds elements
+    /// included; scale factors are copied exactly.
+    pub const fn weight_transaction_bytes(tiles: u32) -> u32 {
+        2 * (WEIGHT_BYTES + SCALE_TILE_BYTES * tiles)
     }
+
+    /// Bytes of packed activations that arrive besides in the decode design.
+    pub const fn activation_transaction_bytes(shape: TileShape, tiles: u32) -> u32 {
+        shape.tokens * ROW_BYTES + SCALE_TILE_BYTES * tiles
+    }
+}
+
+/// Bytes of the partial sums that the CTAs of the largest cluster send to one of them: from each other
+/// CTA, both products of its share of the columns.
+const fn partial_sum_bytes(tokens: u32) -> u32 {
+    2 * 4 * tokens * TILE_N * (MAX_SPLIT_K - 1) / MAX_SPLIT_K
 }
 
 /// Elements from row to row of the dequantised A: K, rounded up to whole stages.
@@ -143,14 +281,15 @@ pub const fn activation_columns(k: u32) -> u32 {
     k.div_ceil(STAGE_K) * STAGE_K
 }
 
-/// Where element `k` of a row of A goes in the workspace, within its 128 elements.
+/// Where element `k` of a stage's 256 activations goes, in the four slots one after the other.
 ///
 /// A thread of `wgmma` holds 4 of the 16 elements of a row of its A operand. Here it takes them from
-/// 16 consecutive bytes of weights, so that one load and two scale factors serve eight `wgmma`s:
-/// thread `q` of a quad has elements 32·q to 32·q + 31, in the order in which nibbles of a word unpack
-/// to f16. The order of a sum's terms is free as long as both factors agree on it.
+/// 32 consecutive bytes of weights, so that two loads and one word of scale factors serve sixteen
+/// `wgmma`s: thread `q` of a quad has elements 64·q to 64·q + 63, a scale-factor block to a slot, in
+/// the order in which nibbles of a word unpack to f16. The order of a sum's terms is free as long as
+/// both factors agree on it.
 pub const fn activation_position(k: u32) -> u32 {
-    let (quad_thread, word, nibble) = (k / 32, k % 32 / 8, k % 8);
+    let (quad_thread, word, nibble) = (k / 64, k % 64 / 8, k % 8);
     // Nibbles 0 and 2 of a word unpack to one register, as do 1 and 3, 4 and 6, 5 and 7.
     let (register, high) = (nibble % 2, nibble % 4 / 2);
     let step = 2 * word + nibble / 4;
@@ -179,12 +318,15 @@ pub struct ActivationParams {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct HopperParams {
-    /// The workspace as `[L, M, activation_columns(K)]` f16, box `[1, tokens, 64]`, 128-byte swizzle.
+    /// Decode: A as `[L, M, K / 2]` bytes, box `[1, tokens, 128]`. Prefill: the workspace as
+    /// `[L, M, activation_columns(K)]` f16, box `[1, tokens / 2, 64]`. 128-byte swizzle.
     pub activations: TensorMap,
-    /// B1 and B2 as `[L, N, K / 2]` bytes, box `[1, tile_n, 64]`, not swizzled.
+    /// B1 and B2 as `[L, N, K / 2]` bytes, box `[1, tile_n, 128]`, 128-byte swizzle.
     pub b1: TensorMap,
     pub b2: TensorMap,
-    /// Device addresses of scale factors in 128×4 tiles, 16-byte aligned.
+    /// Device addresses of scale factors in 128×4 tiles, 16-byte aligned. That of A is read by the
+    /// decode design alone.
+    pub scale_a: u64,
     pub scale_b1: u64,
     pub scale_b2: u64,
     /// As in [`super::DualGemmParams`].
@@ -193,10 +335,10 @@ pub struct HopperParams {
     pub m: u32,
     pub n: u32,
     pub k: u32,
+    /// Number of dual GEMMs, L.
+    pub batch: u32,
     pub alpha1: f32,
     pub alpha2: f32,
-    /// Fills the block up to a multiple of its alignment; 0.
-    pub reserved: [u32; 3],
 }
 
 const _: () = {
@@ -205,14 +347,19 @@ const _: () = {
         offset_of!(HopperParams, b1) % 64 == 0 && offset_of!(HopperParams, b2) % 64 == 0,
         "a tensor map needs 64-byte alignment"
     );
-    assert!(size_of::<HopperParams>() == 448);
+    assert!(
+        size_of::<HopperParams>() == 448,
+        "the parameter block has no hidden padding"
+    );
     assert!(size_of::<ActivationParams>() == 40);
 };
 
-/// Threads of a CTA of [`ACTIVATIONS`]; each dequantises 8 elements.
+/// Threads of a CTA of [`ACTIVATIONS`]; each dequantises 64 elements.
 pub const ACTIVATION_THREADS: u32 = 256;
+/// Elements that a thread of [`ACTIVATIONS`] dequantises.
+pub const ACTIVATION_ELEMENTS: u32 = 64;
 
-/// The entry that dequantises A. Grid: `[ceil(M · activation_columns(K) / 8 / 256), 1, L]`.
+/// The entry that dequantises A. Grid: `[ceil(M · activation_columns(K) / 64 / 256), 1, L]`.
 pub const ACTIVATIONS: Launch = Launch {
     name: "nvfp4_dual_gemm_hopper_activations",
     threads_per_cta: ACTIVATION_THREADS,
@@ -222,88 +369,69 @@ pub const ACTIVATIONS: Launch = Launch {
     dynamic_shared_bytes: 0,
 };
 
-const fn entry(name: &'static str, shape: TileShape, output: Output) -> KernelEntry {
+const fn entry(name: &'static str, tokens: u32, output: Output) -> KernelEntry {
+    let shape = TileShape { tokens };
     let shared = SharedPlan::new(shape);
     assert!(
-        shared.stages >= 3,
+        shared.stages.count >= 3,
         "a ring of fewer than three stages cannot hide the latency of a copy"
     );
     assert!(
-        shared.stage_bytes.is_multiple_of(SWIZZLE_ATOM_BYTES),
+        shared.total_bytes <= shape.shared_limit(),
+        "shared memory exceeds the limit"
+    );
+    assert!(
+        shared.stages.bytes.is_multiple_of(SWIZZLE_ATOM_BYTES)
+            && shared.a.is_multiple_of(SWIZZLE_ATOM_BYTES)
+            && shared.slots.first.is_multiple_of(SWIZZLE_ATOM_BYTES)
+            && shared.slots.bytes.is_multiple_of(SWIZZLE_ATOM_BYTES),
         "swizzled tiles must start on a 1024-byte boundary"
     );
     assert!(
-        shared.output + shape.tokens * OUTPUT_ROW_BYTES <= shared.full,
-        "sums and output must fit where the stages were"
+        matches!(shape.design(), Design::Prefill) || shared.slots.count.is_power_of_two(),
+        "warps that dequantise find slots by a mask"
     );
-    let at_launch = 65_536 / shape.threads() / 8 * 8;
-    let consumer = CONSUMER_REGISTERS[shape.k_shares as usize - 1];
+    let at_launch = 65_536 / shape.min_ctas_per_sm() / THREADS / 8 * 8;
     assert!(
-        shape.consumer_threads() * consumer + 128 * PRODUCER_REGISTERS
-            <= shape.threads() * at_launch,
+        128 * (CONSUMER_WARPGROUPS * shape.consumer_registers() + shape.producer_registers())
+            <= THREADS * at_launch,
         "the roles share the registers that the CTA has at launch"
     );
     KernelEntry {
         launch: Launch {
             name,
-            threads_per_cta: shape.threads(),
-            min_ctas_per_sm: 1,
+            threads_per_cta: THREADS,
+            min_ctas_per_sm: shape.min_ctas_per_sm(),
             cluster: [1, 1, 1],
             param_alignment: PARAM_ALIGNMENT,
             dynamic_shared_bytes: shared.total_bytes,
         },
-        tile_m: shape.tokens,
+        tile_m: tokens,
         tile_n: TILE_N,
         output,
     }
 }
 
-/// The tile with this many tokens. With few, registers are free and four warpgroups hide each other's
-/// latencies; with many, sums fill the registers of two.
-pub const fn tile_shape(tokens: u32) -> TileShape {
-    TileShape {
-        tokens,
-        k_shares: if tokens <= 64 { 2 } else { 1 },
-    }
-}
-
-/// Every entry that multiplies. Grid: `[S · ceil(N / tile_n), ceil(M / tile_m), L]` in clusters of S
-/// CTAs along x, S ∈ {1, 2, 4}, which share the K of a tile; K has at least S stages.
+/// Every entry that multiplies.
+///
+/// Grid of the decode design: `[S · ceil(N / tile_n), ceil(M / tile_m), L]` in clusters of S CTAs along
+/// x, S ∈ {1, 2, 4}, which share the K of a tile; K has at least S stages. Of the prefill design:
+/// `[2 · C, 1, 1]` in C clusters of 2 along x, which share all pairs of tiles; C is at most their number.
 pub const KERNELS: &[KernelEntry] = &[
-    entry("nvfp4_dual_gemm_hopper_m8_f16", tile_shape(8), Output::F16),
-    entry(
-        "nvfp4_dual_gemm_hopper_m16_f16",
-        tile_shape(16),
-        Output::F16,
-    ),
-    entry(
-        "nvfp4_dual_gemm_hopper_m32_f16",
-        tile_shape(32),
-        Output::F16,
-    ),
-    entry(
-        "nvfp4_dual_gemm_hopper_m64_f16",
-        tile_shape(64),
-        Output::F16,
-    ),
-    entry(
-        "nvfp4_dual_gemm_hopper_m128_f16",
-        tile_shape(128),
-        Output::F16,
-    ),
-    entry(
-        "nvfp4_dual_gemm_hopper_m256_f16",
-        tile_shape(256),
-        Output::F16,
-    ),
+    entry("nvfp4_dual_gemm_hopper_m8_f16", 8, Output::F16),
+    entry("nvfp4_dual_gemm_hopper_m16_f16", 16, Output::F16),
+    entry("nvfp4_dual_gemm_hopper_m32_f16", 32, Output::F16),
+    entry("nvfp4_dual_gemm_hopper_m64_f16", 64, Output::F16),
+    entry("nvfp4_dual_gemm_hopper_m128_f16", 128, Output::F16),
+    entry("nvfp4_dual_gemm_hopper_m256_f16", 256, Output::F16),
     entry(
         "nvfp4_dual_gemm_hopper_m8_accumulators",
-        tile_shape(8),
+        8,
         Output::Accumulators,
     ),
     entry(
         "nvfp4_dual_gemm_hopper_m256_accumulators",
-        tile_shape(256),
+        256,
         Output::Accumulators,
     ),
 ];

@@ -1,6 +1,8 @@
 //! The tile shapes as types: what an entry is generic over.
 
-use crate::contract::hopper::{SharedPlan, TileShape, tile_shape};
+use super::ring::RingOf;
+use crate::contract::hopper::{RingPlan, SharedPlan, TileShape};
+use crate::ptx::registers;
 use crate::ptx::wgmma::Accumulator;
 
 /// A tile shape.
@@ -8,8 +10,30 @@ pub trait Config: Copy {
     const SHAPE: TileShape;
     const PLAN: SharedPlan = SharedPlan::new(Self::SHAPE);
     const TOKENS: u32 = Self::SHAPE.tokens;
-    /// A warpgroup's sums: 64 rows × the tokens.
+    /// A warpgroup's sums: 64 rows of weights × the tokens.
     type Sums: Accumulator;
+
+    /// Takes the registers of a warpgroup that multiplies. All its warps, converged.
+    fn take_consumer_registers();
+
+    /// Gives back what a warpgroup that fills the rings does not need. All its warps, converged.
+    fn keep_producer_registers();
+}
+
+/// The ring of weights.
+#[derive(Clone, Copy)]
+pub struct Stages<C: Config>(core::marker::PhantomData<C>);
+
+/// The ring of activations.
+#[derive(Clone, Copy)]
+pub struct Slots<C: Config>(core::marker::PhantomData<C>);
+
+impl<C: Config> RingOf for Stages<C> {
+    const PLAN: RingPlan = C::PLAN.stages;
+}
+
+impl<C: Config> RingOf for Slots<C> {
+    const PLAN: RingPlan = C::PLAN.slots;
 }
 
 macro_rules! config {
@@ -18,8 +42,18 @@ macro_rules! config {
         pub struct $name;
 
         impl Config for $name {
-            const SHAPE: TileShape = tile_shape($tokens);
+            const SHAPE: TileShape = TileShape { tokens: $tokens };
             type Sums = [f32; $tokens / 2];
+
+            #[inline(always)]
+            fn take_consumer_registers() {
+                registers::increase_to::<{ Self::SHAPE.consumer_registers() }>();
+            }
+
+            #[inline(always)]
+            fn keep_producer_registers() {
+                registers::decrease_to::<{ Self::SHAPE.producer_registers() }>();
+            }
         }
     };
 }

@@ -11,12 +11,26 @@ use crate::ptx::math::{e4m3x2_to_f16x2, multiply_f16x2, permute_bytes};
 /// What f16 magnitudes lack, by the placement of their bits.
 const SCALE_FACTOR: u32 = 0x5800_5800; // f16 128, twice
 
-/// Two neighbouring scale factors, each as f16 × 2^7 in both halves of a register.
-#[inline(always)]
-pub fn scales(bytes: u32) -> [u32; 2] {
-    // ue4m3 has no sign: its top bit does not count.
-    let both = multiply_f16x2(e4m3x2_to_f16x2(bytes & 0x7F7F), SCALE_FACTOR);
-    [permute_bytes(both, 0x1010), permute_bytes(both, 0x3232)]
+/// The four ue4m3 scale factors of one word, each as f16 × 2^7.
+#[derive(Clone, Copy)]
+pub struct Scales([u32; 2]);
+
+impl Scales {
+    #[inline(always)]
+    pub fn unpack(word: u32) -> Self {
+        // ue4m3 has no sign: its top bit does not count.
+        let pair = |bytes| multiply_f16x2(e4m3x2_to_f16x2(bytes & 0x7F7F), SCALE_FACTOR);
+        Self([pair(word), pair(word >> 16)])
+    }
+
+    /// Number `index` in both halves of a register.
+    #[inline(always)]
+    pub fn get(self, index: usize) -> u32 {
+        permute_bytes(
+            self.0[index / 2],
+            if index % 2 == 0 { 0x1010 } else { 0x3232 },
+        )
+    }
 }
 
 /// A word's eight e2m1 elements times their scale factor: registers with elements (0, 2), (1, 3),
@@ -27,14 +41,6 @@ pub fn word(nibbles: u32, scale: u32) -> [u32; 4] {
     let lower = |bytes| multiply_f16x2(permute_bytes(bytes, LOWER), scale);
     let upper = |bytes| multiply_f16x2(permute_bytes(bytes, UPPER), scale);
     [lower(even), lower(odd), upper(even), upper(odd)]
-}
-
-/// One register of [`word`].
-#[inline(always)]
-pub fn register(nibbles: u32, scale: u32, index: u32) -> u32 {
-    let bytes = upper_bytes(nibbles << (4 - 4 * (index % 2)));
-    let selector = if index < 2 { LOWER } else { UPPER };
-    multiply_f16x2(permute_bytes(bytes, selector), scale)
 }
 
 /// Selectors that put two bytes into the upper bytes of two f16.

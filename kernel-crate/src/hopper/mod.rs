@@ -1,10 +1,15 @@
-//! The kernels for Hopper, one role per file. Start with [`kernel`].
+//! The kernels for Hopper, one role per file. Start with [`decode`] and [`prefill`].
 
 pub mod activations;
 pub mod config;
+pub mod decode;
 mod dequantize;
 pub mod epilogue;
-pub mod kernel;
 mod load;
+mod multicast;
 mod multiply;
+pub mod prefill;
+mod reduce;
 mod ring;
+mod tile;
+mod unpack;

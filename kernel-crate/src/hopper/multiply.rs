@@ -1,157 +1,225 @@
-//! The multiply role: a warpgroup dequantises 64 rows of B1 or B2 in registers and multiplies them with
-//! the tokens of the tile.
+//! The multiply role: a warpgroup dequantises 32 rows of B1 and of B2 in registers and multiplies them
+//! with the tokens of the tile.
 
 use core::marker::PhantomData;
 
-use super::config::Config;
-use super::dequantize;
-use super::kernel::Tile;
+use super::config::{Config, Slots, Stages};
+use super::dequantize::{self, Scales};
 use super::ring::{Consumer, Draining};
+use super::tile::{Span, Tile};
 use crate::contract::hopper::{
-    ATOM_K, STAGE_K, TILE_N, WEIGHT_ROW_BYTES, WEIGHT_SCALE_BYTES, WGMMA_K,
+    COLUMNS_PER_WARP, Design, PREFILL_CLUSTER, ROW_BYTES, SCALE_BYTES, WEIGHT_BYTES, WGMMA_K,
 };
-use crate::contract::{MMA_K, SCALE_TILE_BYTES, SCALE_TILE_ROWS};
-use crate::ptx::shared;
+use crate::contract::{SCALE_TILE_BYTES, SCALE_TILE_ROWS};
 use crate::ptx::wgmma::{self, Accumulator};
+use crate::ptx::{shared, warp};
 
-/// What a warpgroup multiplies.
-#[derive(Clone, Copy)]
-pub struct Part {
-    /// 0 for B1, 1 for B2.
-    pub matrix: u32,
-    /// Which share of each stage's K.
-    pub share: u32,
+/// What a consumer warp reads.
+pub struct Rings<C: Config> {
+    pub stages: Consumer<Stages<C>>,
+    pub slots: Consumer<Slots<C>>,
 }
 
-impl Part {
-    #[inline(always)]
-    pub fn of<C: Config>(warpgroup: u32) -> Self {
-        Self {
-            matrix: warpgroup / C::SHAPE.k_shares,
-            share: warpgroup % C::SHAPE.k_shares,
-        }
-    }
-}
-
-/// Multiplies every stage of the tile; the sums of the part's share of K, 64 rows × the tile's tokens.
+/// Multiplies every stage of the span. In a thread's sums four registers belong together: of one
+/// column of C and two tokens, the products with B1, then with B2.
 #[inline(always)]
-pub fn run<C: Config>(
-    k: u32,
-    mut stages: Consumer<C>,
-    tile: Tile,
-    part: Part,
-    thread: u32,
-) -> C::Sums {
+pub fn run<C: Config>(rings: &mut Rings<C>, tile: Tile, span: Span, warp_index: u32) -> C::Sums {
     let mut sums = C::Sums::undefined();
-    let lane = thread % 32;
-    let reader = Reader::<C>::new(tile, part, thread);
-    let mut previous: Option<Draining> = None;
+    let lane = warp::lane_index();
+    let reader = Reader::<C>::new(tile, warp_index, lane);
+    let mut slots = SlotReader::<C> {
+        lane,
+        previous: None,
+        config: PhantomData,
+    };
     let mut index = 0;
     loop {
-        let stage = stages.acquire();
-        // A last stage may end after its first 64 elements: those of the quad's first two threads.
-        let beyond_k = k - tile.stages.k(index) < STAGE_K && lane % 4 >= 2;
-        let rows = reader.load(stage.tiles, beyond_k);
-        // The second share's words come after the first atom of activations.
-        let activations = wgmma::descriptor(stage.tiles + part.share * C::TOKENS * 2 * ATOM_K);
-        multiply_word::<C, 0>(&mut sums, &rows, activations, index);
-        // Of the stage before, everything is complete now.
-        if let Some(previous) = previous
-            && lane == 0
-        {
-            previous.release();
+        let stage = rings.stages.acquire();
+        let beyond_k = lane % 4 >= span.scale_tiles(index);
+        let scales = reader.scales(stage.address, beyond_k);
+        let words = reader.load(stage.address, 0);
+        slots.multiply(
+            &mut rings.slots,
+            &mut sums,
+            Operand::new(words, scales, 0),
+            index,
+        );
+        slots.multiply(
+            &mut rings.slots,
+            &mut sums,
+            Operand::new(words, scales, 1),
+            1,
+        );
+        let words = reader.load(stage.address, 1);
+        // The weights are in registers.
+        warp::sync();
+        if lane == 0 {
+            stage.release();
         }
-        multiply_word::<C, 1>(&mut sums, &rows, activations, 1);
-        if C::SHAPE.k_shares == 1 {
-            multiply_word::<C, 2>(&mut sums, &rows, activations, 1);
-            multiply_word::<C, 3>(&mut sums, &rows, activations, 1);
-        }
-        previous = Some(stage);
+        slots.multiply(
+            &mut rings.slots,
+            &mut sums,
+            Operand::new(words, scales, 2),
+            1,
+        );
+        slots.multiply(
+            &mut rings.slots,
+            &mut sums,
+            Operand::new(words, scales, 3),
+            1,
+        );
         index += 1;
-        if index == tile.stages.len() {
+        if index == span.len() {
             break;
         }
     }
     wgmma::wait_group::<0>();
+    if let Design::Prefill = C::SHAPE.design() {
+        slots.release_previous();
+    }
     sums
 }
 
-/// A thread's weights of a stage: 32 elements of K of one row, or the 16 of its share, which come first.
-#[derive(Clone, Copy)]
-struct Row {
-    words: [u32; 4],
-    scales: [u32; 2],
-}
-
-/// Where a thread finds its weights in a stage.
+/// Where a thread finds its weights in a stage: a row of B1 and the same of B2, which are eight apart
+/// in the A operand of `wgmma`, and so in one thread.
 struct Reader<C: Config> {
-    elements: u32,
+    row: u32,
+    chunks: [u32; 2],
     scales: u32,
     config: PhantomData<C>,
 }
 
 impl<C: Config> Reader<C> {
     #[inline(always)]
-    fn new(tile: Tile, part: Part, thread: u32) -> Self {
-        let lane = thread % 32;
-        let row = thread / 32 * 16 + lane / 4;
+    fn new(tile: Tile, warp_index: u32, lane: u32) -> Self {
+        let (row_of_warp, quad_thread) = (lane / 4, lane % 4);
+        let row = warp_index * COLUMNS_PER_WARP + row_of_warp;
         // A tile of scale factors has 128 rows: a tile of 64 starts in the middle of every other.
         let scale_row = tile.n % SCALE_TILE_ROWS + row;
-        let quad_thread = lane % 4;
-        // Thread q has 32 elements: 16 bytes of the row, and half of a scale-factor word.
-        let scale_tile = quad_thread / (MMA_K / 32);
+        // TMA's swizzle of 128 bytes: 16-byte chunks are permuted by the row's last three bits. With
+        // chunks 2q and 2q + 1 to a thread, eight threads' loads fall on different banks.
+        let chunk = |half: u32| 16 * ((2 * quad_thread + half) ^ row_of_warp);
         Self {
-            elements: C::PLAN.b1
-                + part.matrix * TILE_N * WEIGHT_ROW_BYTES
-                + row * WEIGHT_ROW_BYTES
-                + 16 * quad_thread
-                + 8 * part.share,
+            row: C::PLAN.b1 + row * ROW_BYTES,
+            chunks: [chunk(0), chunk(1)],
             scales: C::PLAN.scale_b1
-                + part.matrix * WEIGHT_SCALE_BYTES
-                + scale_tile * SCALE_TILE_BYTES
+                + quad_thread * SCALE_TILE_BYTES
                 + scale_row % 32 * 16
-                + scale_row / 32 * 4
-                + quad_thread % 2 * 2
-                + part.share,
+                + scale_row / 32 * 4,
             config: PhantomData,
         }
     }
 
-    /// The two rows that a thread has of an A fragment, eight apart.
+    /// Half of the thread's 64 elements of K of both rows.
     #[inline(always)]
-    fn load(&self, tiles: u32, beyond_k: bool) -> [Row; 2] {
-        let row = |down: u32| {
-            let scales = tiles + self.scales + down * 16;
-            let words = tiles + self.elements + down * WEIGHT_ROW_BYTES;
-            let (scales, words) = if C::SHAPE.k_shares == 1 {
-                (shared::load_u16(scales), shared::load_16_bytes(words))
+    fn load(&self, stage: u32, half: usize) -> [[u32; 4]; 2] {
+        let address = stage + self.row + self.chunks[half];
+        [
+            shared::load_16_bytes(address),
+            shared::load_16_bytes(address + WEIGHT_BYTES),
+        ]
+    }
+
+    /// The scale factors of both rows, one to a slot; 0 where the thread's elements are beyond K.
+    #[inline(always)]
+    fn scales(&self, stage: u32, beyond_k: bool) -> [Scales; 2] {
+        let unpack = |address: u32| {
+            Scales::unpack(if beyond_k {
+                0
             } else {
-                let [first, second] = shared::load_8_bytes(words);
-                (shared::load_u8(scales), [first, second, 0, 0])
-            };
-            let scales = dequantize::scales(if beyond_k { 0 } else { scales });
-            Row { words, scales }
+                shared::load_u32(address)
+            })
         };
-        [row(0), row(8)]
+        [
+            unpack(stage + self.scales),
+            unpack(stage + self.scales + SCALE_BYTES),
+        ]
     }
 }
 
-/// Word `WORD` of both rows: two `wgmma`s, while those of the word before run.
+/// A thread's weights for one slot, of both rows: two words each with a common scale factor.
+struct Operand {
+    words: [[u32; 2]; 2],
+    scales: [u32; 2],
+}
+
+impl Operand {
+    /// For slot `slot` of a stage, from the half of the stage's weights that it is in.
+    #[inline(always)]
+    fn new([upper, lower]: [[u32; 4]; 2], scales: [Scales; 2], slot: usize) -> Self {
+        let first = slot % 2 * 2;
+        Self {
+            words: [
+                [upper[first], lower[first]],
+                [upper[first + 1], lower[first + 1]],
+            ],
+            scales: [scales[0].get(slot), scales[1].get(slot)],
+        }
+    }
+}
+
+/// Takes slots of activations and gives them back once they have been multiplied.
+struct SlotReader<C: Config> {
+    lane: u32,
+    previous: Option<Draining>,
+    config: PhantomData<C>,
+}
+
+impl<C: Config> SlotReader<C> {
+    #[inline(always)]
+    fn multiply(
+        &mut self,
+        slots: &mut Consumer<Slots<C>>,
+        sums: &mut C::Sums,
+        weights: Operand,
+        accumulate: u32,
+    ) {
+        let Operand {
+            words: [first, second],
+            scales,
+        } = weights;
+        let slot = slots.acquire();
+        let activations = wgmma::descriptor(slot.address);
+        multiply_word::<C>(sums, first, scales, activations, accumulate);
+        // Of the slot before, everything is complete now.
+        self.release_previous();
+        let next = activations + ((2 * WGMMA_K * 2) >> 4) as u64;
+        multiply_word::<C>(sums, second, scales, next, 1);
+        self.previous = Some(slot);
+    }
+
+    #[inline(always)]
+    fn release_previous(&self) {
+        let Some(slot) = self.previous else { return };
+        match C::SHAPE.design() {
+            Design::Decode => {
+                if self.lane == 0 {
+                    slot.release();
+                }
+            }
+            Design::Prefill => {
+                if self.lane < PREFILL_CLUSTER {
+                    slot.release_to(self.lane);
+                }
+            }
+        }
+    }
+}
+
+/// A word of both rows: two `wgmma`s, while those of the word before run.
 #[inline(always)]
-fn multiply_word<C: Config, const WORD: usize>(
+fn multiply_word<C: Config>(
     sums: &mut C::Sums,
-    [upper, lower]: &[Row; 2],
+    [upper, lower]: [u32; 2],
+    scales: [u32; 2],
     activations: u64,
     accumulate: u32,
 ) {
-    let [u0, u1, u2, u3] = dequantize::word(upper.words[WORD], upper.scales[WORD / 2]);
-    let [l0, l1, l2, l3] = dequantize::word(lower.words[WORD], lower.scales[WORD / 2]);
-    let k = 2 * WORD as u32 * WGMMA_K;
-    let atom = k / ATOM_K * (C::TOKENS * 2 * ATOM_K);
-    let first = activations + ((atom + k % ATOM_K * 2) >> 4) as u64;
-    let second = first + ((WGMMA_K * 2) >> 4) as u64;
+    let [u0, u1, u2, u3] = dequantize::word(upper, scales[0]);
+    let [l0, l1, l2, l3] = dequantize::word(lower, scales[1]);
+    let second = activations + ((WGMMA_K * 2) >> 4) as u64;
     wgmma::fence();
-    sums.multiply([u0, l0, u1, l1], first, accumulate);
+    sums.multiply([u0, l0, u1, l1], activations, accumulate);
     sums.multiply([u2, l2, u3, l3], second, 1);
     wgmma::commit_group();
     wgmma::wait_group::<1>();

@@ -1,166 +1,216 @@
-//! The ring of stages between the load warp and the warpgroups that multiply.
+//! Rings of shared memory between the warps that fill and the warps that read.
 //!
-//! As Blackwell's (`pipeline.rs`), with threads in the tensor core's place: here a stage is given back
+//! As Blackwell's (`pipeline.rs`), with threads in the tensor core's place: here a piece is given back
 //! by an arrival of every warp that has read it.
 
 use core::marker::PhantomData;
 
-use super::config::Config;
-use crate::contract::hopper::arrivals;
-use crate::ptx::mbarrier::{self, Mbarrier};
+use crate::contract::hopper::RingPlan;
+use crate::ptx::mbarrier::Mbarrier;
 
-/// The barriers and tiles of a CTA, by their shared addresses.
-#[derive(Clone, Copy)]
-pub struct Ring<C: Config> {
-    base: u32,
-    config: PhantomData<C>,
+/// Which ring of a kernel.
+pub trait RingOf: Copy {
+    const PLAN: RingPlan;
 }
 
-/// Position in the ring: the stage and the parity of the phase it is in.
+/// The barriers and pieces of a CTA's ring, by their shared addresses.
+#[derive(Clone, Copy)]
+pub struct Ring<R: RingOf> {
+    base: u32,
+    which: PhantomData<R>,
+}
+
+/// Position in a ring: the piece and the parity of the phase it is in.
 #[derive(Clone, Copy)]
 struct Cursor {
-    stage: u32,
+    piece: u32,
     parity: u32,
 }
 
-impl<C: Config> Ring<C> {
+impl Cursor {
+    const START: Self = Self {
+        piece: 0,
+        parity: 0,
+    };
+}
+
+impl<R: RingOf> Ring<R> {
+    /// In the shared memory that starts at `base`.
     #[inline(always)]
     pub fn at(base: u32) -> Self {
         Self {
             base,
-            config: PhantomData,
+            which: PhantomData,
         }
     }
 
-    /// Initialises every barrier. One thread, before anything else.
+    /// Initialises every barrier. One thread, before anything else; a fence follows.
     #[inline(always)]
-    pub fn init_barriers(self) {
-        let mut stage = 0;
-        while stage < C::PLAN.stages {
-            self.full(stage).init(arrivals::FULL);
-            self.empty(stage).init(arrivals::empty(C::SHAPE));
-            stage += 1;
+    pub fn init_barriers(self, full: u32, empty: u32) {
+        let mut piece = 0;
+        while piece < R::PLAN.count {
+            self.full(piece).init(full);
+            self.empty(piece).init(empty);
+            piece += 1;
         }
-        mbarrier::fence_init();
     }
 
     #[inline(always)]
-    pub fn producer(self) -> Producer<C> {
+    pub fn producer(self) -> Producer<R> {
         Producer {
             ring: self,
-            cursor: Cursor {
-                stage: 0,
-                parity: 0,
-            },
+            cursor: Cursor::START,
         }
     }
 
     #[inline(always)]
-    pub fn consumer(self) -> Consumer<C> {
+    pub fn consumer(self) -> Consumer<R> {
         Consumer {
             ring: self,
-            cursor: Cursor {
-                stage: 0,
-                parity: 0,
-            },
+            cursor: Cursor::START,
         }
+    }
+
+    /// What is filled as number `index`, in a ring whose count is a power of two: for several
+    /// producers that take turns.
+    #[inline(always)]
+    pub fn turn(self, index: u32) -> Turn {
+        let (piece, round) = (index % R::PLAN.count, index / R::PLAN.count);
+        Turn {
+            filling: self.filling(piece),
+            empty: self.empty(piece),
+            parity: round & 1,
+        }
+    }
+
+    /// What was filled as number `index` of the first round.
+    #[inline(always)]
+    pub fn of_first_round(self, index: u32) -> Filling {
+        self.filling(index)
     }
 
     #[inline(always)]
     fn advance(self, cursor: &mut Cursor) {
-        cursor.stage += 1;
-        if cursor.stage == C::PLAN.stages {
-            cursor.stage = 0;
+        cursor.piece += 1;
+        if cursor.piece == R::PLAN.count {
+            cursor.piece = 0;
             cursor.parity ^= 1;
         }
     }
 
     #[inline(always)]
-    fn full(self, stage: u32) -> Mbarrier {
-        Mbarrier(self.base + C::PLAN.full + 8 * stage)
+    fn full(self, piece: u32) -> Mbarrier {
+        Mbarrier(self.base + R::PLAN.full + 8 * piece)
     }
 
     #[inline(always)]
-    fn empty(self, stage: u32) -> Mbarrier {
-        Mbarrier(self.base + C::PLAN.empty + 8 * stage)
+    fn empty(self, piece: u32) -> Mbarrier {
+        Mbarrier(self.base + R::PLAN.empty + 8 * piece)
     }
 
     #[inline(always)]
-    fn tiles(self, stage: u32) -> u32 {
-        self.base + stage * C::PLAN.stage_bytes
+    fn address(self, piece: u32) -> u32 {
+        self.base + R::PLAN.first + piece * R::PLAN.bytes
+    }
+
+    #[inline(always)]
+    fn filling(self, piece: u32) -> Filling {
+        Filling {
+            address: self.address(piece),
+            full: self.full(piece),
+        }
     }
 }
 
-/// The load warp's end.
-pub struct Producer<C: Config> {
-    ring: Ring<C>,
+/// The end of the only thread that fills a ring.
+pub struct Producer<R: RingOf> {
+    ring: Ring<R>,
     cursor: Cursor,
 }
 
-impl<C: Config> Producer<C> {
-    /// Waits until the next stage is free, and announces the `bytes` that will be copied into it.
+impl<R: RingOf> Producer<R> {
+    /// Waits until the next piece is free.
     #[inline(always)]
-    pub fn acquire(&mut self, bytes: u32) -> Filling {
-        let Cursor { stage, parity } = self.cursor;
-        self.ring.empty(stage).wait(parity ^ 1);
-        let full = self.ring.full(stage);
-        full.arrive_expect_tx(bytes);
-        self.ring.advance(&mut self.cursor);
-        Filling {
-            tiles: self.ring.tiles(stage),
-            full,
-        }
+    pub fn acquire(&mut self) -> Filling {
+        self.acquire_by(Mbarrier::wait)
     }
 
-    /// The stage of the first round that was `acquire`d as number `index`.
+    /// As [`Self::acquire`], where warps of other CTAs give pieces back too.
     #[inline(always)]
-    pub fn of_first_round(&self, index: u32) -> Filling {
-        Filling {
-            tiles: self.ring.tiles(index),
-            full: self.ring.full(index),
-        }
+    pub fn acquire_in_cluster(&mut self) -> Filling {
+        self.acquire_by(Mbarrier::wait_for_cluster)
+    }
+
+    #[inline(always)]
+    fn acquire_by(&mut self, wait: impl Fn(Mbarrier, u32)) -> Filling {
+        let Cursor { piece, parity } = self.cursor;
+        wait(self.ring.empty(piece), parity ^ 1);
+        self.ring.advance(&mut self.cursor);
+        self.ring.filling(piece)
     }
 }
 
-/// A stage that copies may write.
-#[must_use = "a stage whose copies are not issued never becomes full"]
+/// One turn of one of several producers.
+pub struct Turn {
+    filling: Filling,
+    empty: Mbarrier,
+    parity: u32,
+}
+
+impl Turn {
+    /// Waits until the piece is free.
+    #[inline(always)]
+    pub fn acquire(self) -> Filling {
+        self.empty.wait(self.parity ^ 1);
+        self.filling
+    }
+}
+
+/// A piece that may be written.
+#[must_use = "a piece that is not filled stalls its readers"]
 pub struct Filling {
-    pub tiles: u32,
+    pub address: u32,
     pub full: Mbarrier,
 }
 
-/// A multiplying warp's end.
-pub struct Consumer<C: Config> {
-    ring: Ring<C>,
+/// The end of a warp that reads.
+pub struct Consumer<R: RingOf> {
+    ring: Ring<R>,
     cursor: Cursor,
 }
 
-impl<C: Config> Consumer<C> {
-    /// Waits until the next stage is full.
+impl<R: RingOf> Consumer<R> {
+    /// Waits until the next piece is full.
     #[inline(always)]
     pub fn acquire(&mut self) -> Draining {
-        let Cursor { stage, parity } = self.cursor;
-        self.ring.full(stage).wait(parity);
+        let Cursor { piece, parity } = self.cursor;
+        self.ring.full(piece).wait(parity);
         self.ring.advance(&mut self.cursor);
         Draining {
-            tiles: self.ring.tiles(stage),
-            empty: self.ring.empty(stage),
+            address: self.ring.address(piece),
+            empty: self.ring.empty(piece),
         }
     }
 }
 
-/// A stage that may be read.
-#[must_use = "a stage that is not released stalls the load warp"]
+/// A piece that may be read.
+#[must_use = "a piece that is not released stalls its producer"]
 #[derive(Clone, Copy)]
 pub struct Draining {
-    pub tiles: u32,
+    pub address: u32,
     empty: Mbarrier,
 }
 
 impl Draining {
-    /// Gives the stage back. Called by one thread of each warp, after the warp's last read.
+    /// Gives the piece back. Called by one thread of each warp, after the warp's last read.
     #[inline(always)]
     pub fn release(self) {
         self.empty.arrive();
+    }
+
+    /// Gives the piece back to the CTA of this rank, which fills it too.
+    #[inline(always)]
+    pub fn release_to(self, rank: u32) {
+        self.empty.arrive_at(rank);
     }
 }

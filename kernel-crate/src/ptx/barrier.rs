@@ -19,21 +19,3 @@ pub fn arrive<const ID: u32, const THREADS: u32>() {
         asm!("barrier.cta.arrive.aligned {0}, {1};", const ID, const THREADS, options(nostack))
     }
 }
-
-/// As [`sync`], with a number of threads that depends on a type.
-#[inline(always)]
-pub fn sync_all<const ID: u32>(threads: u32) {
-    // SAFETY: as for `sync`.
-    unsafe {
-        asm!("barrier.cta.sync.aligned {0}, {1};", const ID, in(reg32) threads, options(nostack))
-    }
-}
-
-/// As [`arrive`], with a number of threads that depends on a type.
-#[inline(always)]
-pub fn arrive_all<const ID: u32>(threads: u32) {
-    // SAFETY: as for `sync`.
-    unsafe {
-        asm!("barrier.cta.arrive.aligned {0}, {1};", const ID, in(reg32) threads, options(nostack))
-    }
-}

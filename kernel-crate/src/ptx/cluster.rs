@@ -17,6 +17,28 @@ pub fn sync() {
     }
 }
 
+/// Arrives at the cluster's barrier without waiting, and without making anything visible. Converged
+/// warps; [`wait`] follows.
+#[inline(always)]
+pub fn arrive_relaxed() {
+    // SAFETY: as for `sync`.
+    unsafe { asm!("barrier.cluster.arrive.relaxed.aligned;", options(nostack)) }
+}
+
+/// Arrives at the cluster's barrier without waiting. Converged warps; [`wait`] follows.
+#[inline(always)]
+pub fn arrive() {
+    // SAFETY: as for `sync`.
+    unsafe { asm!("barrier.cluster.arrive.release.aligned;", options(nostack)) }
+}
+
+/// Waits for the cluster's barrier, at which this thread has arrived. Converged warps.
+#[inline(always)]
+pub fn wait() {
+    // SAFETY: as for `sync`.
+    unsafe { asm!("barrier.cluster.wait.acquire.aligned;", options(nostack)) }
+}
+
 /// The `.shared::cluster` address, in the CTA of this rank, of what is at `address` here. PTX ISA
 /// §9.7.9.23 `mapa`.
 #[inline(always)]
@@ -35,14 +57,20 @@ pub fn map_shared(address: u32, rank: u32) -> u32 {
     mapped
 }
 
-/// Loads an f32 from a `.shared::cluster` address.
+/// Stores 16 bytes at a 16-byte aligned `.shared::cluster` address.
 #[inline(always)]
-pub fn load_f32(address: u32) -> f32 {
-    let value: f32;
+pub fn store_16_bytes(address: u32, [a, b, c, d]: [f32; 4]) {
     // SAFETY: an address of the shared-memory plan in a CTA that is still there: all wait for each
     // other before they exit.
     unsafe {
-        asm!("ld.shared::cluster.f32 {0}, [{1}];", out(reg32) value, in(reg32) address, options(nostack));
+        asm!(
+            "st.shared::cluster.v4.f32 [{0}], {{{1}, {2}, {3}, {4}}};",
+            in(reg32) address,
+            in(reg32) a,
+            in(reg32) b,
+            in(reg32) c,
+            in(reg32) d,
+            options(nostack),
+        );
     }
-    value
 }

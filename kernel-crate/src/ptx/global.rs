@@ -44,6 +44,34 @@ pub unsafe fn store_f32(address: u64, value: f32) {
     }
 }
 
+/// Stores 32 bits to a 4-byte aligned global address.
+#[inline(always)]
+pub unsafe fn store_u32(address: u64, value: u32) {
+    // SAFETY: the caller's.
+    unsafe {
+        asm!("st.global.u32 [{0}], {1};", in(reg64) address, in(reg32) value, options(nostack));
+    }
+}
+
+/// Loads 16 bytes from a 16-byte aligned global address.
+#[inline(always)]
+pub unsafe fn load_16_bytes(address: u64) -> [u32; 4] {
+    let (a, b, c, d): (u32, u32, u32, u32);
+    // SAFETY: the caller's.
+    unsafe {
+        asm!(
+            "ld.global.v4.u32 {{{0}, {1}, {2}, {3}}}, [{4}];",
+            out(reg32) a,
+            out(reg32) b,
+            out(reg32) c,
+            out(reg32) d,
+            in(reg64) address,
+            options(nostack),
+        );
+    }
+    [a, b, c, d]
+}
+
 /// Loads 32 bits from a 4-byte aligned global address.
 #[inline(always)]
 pub unsafe fn load_u32(address: u64) -> u32 {

@@ -30,17 +30,6 @@ pub fn load_u32(address: u32) -> u32 {
     value
 }
 
-/// Loads 16 bits, zero-extended; as [`load_u32`].
-#[inline(always)]
-pub fn load_u16(address: u32) -> u32 {
-    let value: u32;
-    // SAFETY: as for `load_u32`.
-    unsafe {
-        asm!("ld.shared.u16 {0}, [{1}];", out(reg32) value, in(reg32) address, options(nostack));
-    }
-    value
-}
-
 /// Loads 16 bytes from a 16-byte aligned address; as [`load_u32`].
 #[inline(always)]
 pub fn load_16_bytes(address: u32) -> [u32; 4] {
@@ -60,13 +49,29 @@ pub fn load_16_bytes(address: u32) -> [u32; 4] {
     [a, b, c, d]
 }
 
-/// Stores an f32 to a 4-byte aligned address that no copy in flight touches.
+/// Stores 16 bytes to a 16-byte aligned address that no copy in flight touches.
 #[inline(always)]
-pub fn store_f32(address: u32, value: f32) {
+pub fn store_16_bytes(address: u32, [a, b, c, d]: [u32; 4]) {
     // SAFETY: an aligned address inside the CTA's shared memory.
     unsafe {
-        asm!("st.shared.f32 [{0}], {1};", in(reg32) address, in(reg32) value, options(nostack));
+        asm!(
+            "st.shared.v4.u32 [{0}], {{{1}, {2}, {3}, {4}}};",
+            in(reg32) address,
+            in(reg32) a,
+            in(reg32) b,
+            in(reg32) c,
+            in(reg32) d,
+            options(nostack),
+        );
     }
+}
+
+/// Makes this thread's stores visible to the asynchronous proxy, for those that the thread
+/// synchronises with afterwards. PTX ISA §9.7.13.4.
+#[inline(always)]
+pub fn fence_async_proxy() {
+    // SAFETY: a fence without operands.
+    unsafe { asm!("fence.proxy.async.shared::cta;", options(nostack)) }
 }
 
 /// Loads a byte, zero-extended; as [`load_u32`].
@@ -95,10 +100,4 @@ pub fn load_8_bytes(address: u32) -> [u32; 2] {
         );
     }
     [a, b]
-}
-
-/// Loads an f32; as [`load_u32`].
-#[inline(always)]
-pub fn load_f32(address: u32) -> f32 {
-    f32::from_bits(load_u32(address))
 }

@@ -84,3 +84,35 @@ pub fn load_3d(
         );
     }
 }
+
+/// As [`load_3d`], but the box arrives in every CTA of the cluster whose bit of `ranks` is set: at the
+/// same place as `destination` is here, its bytes credited to the barrier at the same place.
+#[inline(always)]
+pub fn load_3d_multicast(
+    destination: u32,
+    map: u64,
+    coordinates: [u32; 3],
+    barrier: Mbarrier,
+    ranks: u16,
+    policy: CachePolicy,
+) {
+    let [x, y, z] = coordinates;
+    // SAFETY: as for `load_3d`, in each of the CTAs.
+    unsafe {
+        asm!(
+            concat!(
+                "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes",
+                ".multicast::cluster.L2::cache_hint [{0}], [{1}, {{{2}, {3}, {4}}}], [{5}], {6}, {7};",
+            ),
+            in(reg32) destination,
+            in(reg64) map,
+            in(reg32) x,
+            in(reg32) y,
+            in(reg32) z,
+            in(reg32) barrier.0,
+            in(reg16) ranks,
+            in(reg64) policy.bits(),
+            options(nostack),
+        );
+    }
+}

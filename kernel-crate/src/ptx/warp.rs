@@ -38,6 +38,10 @@ special_register!(
     cta_index_z, "ctaid.z"
 );
 special_register!(
+    /// CTAs of the grid along x.
+    grid_size_x, "nctaid.x"
+);
+special_register!(
     /// Rank of the CTA in its cluster; 0 outside of one.
     cluster_rank, "cluster_ctarank"
 );

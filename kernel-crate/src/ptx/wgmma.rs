@@ -46,8 +46,8 @@ pub trait Accumulator: Copy {
     /// Neither `a` nor `self` may be touched before the group has been waited for.
     fn multiply(&mut self, a: [u32; 4], b: u64, accumulate: u32);
 
-    /// Calls `visit` with each register's index and value.
-    fn for_each(&self, visit: impl Fn(u32, f32));
+    /// Calls `visit` with each group of four registers, by its number.
+    fn for_each_group(&self, visit: impl Fn(u32, [f32; 4]));
 }
 
 macro_rules! accumulator {
@@ -91,9 +91,11 @@ macro_rules! accumulator {
             }
 
             #[inline(always)]
-            fn for_each(&self, visit: impl Fn(u32, f32)) {
-                $(visit($i, self[$i]);)*
-                visit($last, self[$last]);
+            fn for_each_group(&self, visit: impl Fn(u32, [f32; 4])) {
+                $(if $i % 4 == 3 {
+                    visit($i / 4, [self[$i - 3], self[$i - 2], self[$i - 1], self[$i]]);
+                })*
+                visit($last / 4, [self[$last - 3], self[$last - 2], self[$last - 1], self[$last]]);
             }
         }
     };

@@ -1,0 +1,115 @@
+//! The prefill design: many tokens, bound by arithmetic.
+//!
+//! | warps | role | waits for | hands on |
+//! |---|---|---|---|
+//! | 0–7 | [`multiply`], then [`epilogue`] | stage full, slot full | stage empty; slot empty, to both CTAs; C |
+//! | 8 | one thread copies weights ([`load`]) | stage empty | stage full |
+//! | 9 | one thread copies activations ([`multicast`]) | slot empty | slot full, of both CTAs |
+//!
+//! The CTAs of a cluster compute neighbouring columns of C for the same tokens, so that each has to
+//! fetch half of the activations only. The grid is persistent: its clusters go through all tiles, and
+//! copies for the next tile are under way during the epilogue of the last.
+
+use super::config::{Config, Slots, Stages};
+use super::epilogue::{self, Epilogue};
+use super::load::{self, Weights};
+use super::multicast;
+use super::multiply::{self, Rings};
+use super::ring::Ring;
+use super::tile::{Span, Tiles};
+use crate::contract::hopper::{
+    CONSUMER_WARPGROUPS, CONSUMER_WARPS, HopperParams, SharedPlan, arrivals,
+};
+use crate::ptx::{cluster, grid, mbarrier, shared, warp};
+
+const WEIGHT_WARP: u32 = CONSUMER_WARPS;
+const ACTIVATION_WARP: u32 = CONSUMER_WARPS + 1;
+
+/// The body of every entry of the design. `param_block` is the generic address of `params`.
+///
+/// # Safety
+/// Launched as the contract says; tensor maps and pointers in `params` are valid for its shape.
+#[inline(always)]
+pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_block: u64) {
+    let warp_index = warp::broadcast_first(warp::thread_index() / 32);
+    let stages = Ring::<Stages<C>>::at(shared::base());
+    let slots = Ring::<Slots<C>>::at(shared::base());
+    let mut tiles = Tiles::new(params.m, params.n, params.batch, C::TOKENS);
+    let span = Span::all(params.k);
+
+    if warp_index / 4 == CONSUMER_WARPGROUPS {
+        C::keep_producer_registers();
+        let leader = warp::elect_one();
+        if warp_index == WEIGHT_WARP && leader {
+            load::prefetch_maps(param_block);
+            stages.init_barriers(arrivals::STAGE_FULL, arrivals::stage_empty(C::SHAPE));
+            slots.init_barriers(
+                arrivals::slot_full(C::SHAPE),
+                arrivals::slot_empty(C::SHAPE),
+            );
+            mbarrier::fence_init();
+        }
+        warp::sync();
+        cluster::arrive();
+        if warp_index == WEIGHT_WARP {
+            if leader {
+                run_weights::<C>(params, param_block, stages, tiles, span);
+            }
+            warp::sync();
+            cluster::wait();
+        } else {
+            cluster::wait();
+            if warp_index == ACTIVATION_WARP && leader {
+                grid::wait_for_prerequisites();
+                let rank = warp::cluster_rank();
+                let mut slots = slots.producer();
+                while let Some(tile) = tiles.next() {
+                    multicast::run::<C>(param_block, &mut slots, tile, span.len(), rank);
+                }
+                grid::launch_dependents();
+            }
+            warp::sync();
+        }
+    } else {
+        C::take_consumer_registers();
+        cluster::arrive();
+        cluster::wait();
+        let mut rings = Rings {
+            stages: stages.consumer(),
+            slots: slots.consumer(),
+        };
+        while let Some(tile) = tiles.next() {
+            let sums = multiply::run::<C>(&mut rings, tile, span, warp_index);
+            // SAFETY: the caller's contract on the output pointers.
+            unsafe { epilogue::run::<C, E>(params, tile, warp_index, &sums, |_, sums| sums) };
+        }
+    }
+    // Nobody leaves while the other may still copy or arrive here.
+    cluster::sync();
+}
+
+/// Copies the weights of the CTA's tiles, stage by stage. One thread.
+///
+/// Weights do not depend on the grid before, which dequantises A.
+#[inline(always)]
+fn run_weights<C: Config>(
+    params: &HopperParams,
+    param_block: u64,
+    ring: Ring<Stages<C>>,
+    mut tiles: Tiles,
+    span: Span,
+) {
+    let mut stages = ring.producer();
+    while let Some(tile) = tiles.next() {
+        let weights = Weights::new::<C>(params, param_block, tile);
+        let mut index = 0;
+        while index < span.len() {
+            let scale_tiles = span.scale_tiles(index);
+            let stage = stages.acquire();
+            let bytes = SharedPlan::weight_transaction_bytes(scale_tiles);
+            stage.full.arrive_expect_tx(bytes);
+            weights.load::<C>(&stage, span.k(index), scale_tiles);
+            index += 1;
+        }
+    }
+}
