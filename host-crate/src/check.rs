@@ -8,6 +8,7 @@
 
 use std::time::{Duration, Instant};
 
+use cust::context::legacy::CurrentContext;
 use cust::error::CudaError;
 use cust::event::{Event, EventFlags};
 use cust::memory::{CopyDestination, DeviceBuffer};
@@ -255,14 +256,14 @@ fn compare(
 }
 
 /// The operands in device memory.
-struct DeviceInputs {
+pub(crate) struct DeviceInputs {
     a: [DeviceBuffer<u8>; 2],
     b1: [DeviceBuffer<u8>; 2],
     b2: [DeviceBuffer<u8>; 2],
 }
 
 impl DeviceInputs {
-    fn upload(inputs: &Inputs) -> Result<Self, CheckError> {
+    pub(crate) fn upload(inputs: &Inputs) -> Result<Self, CheckError> {
         let upload = |matrix: &Nvfp4Matrix| -> Result<_, CheckError> {
             let buffer = |bytes: &[u8]| {
                 DeviceBuffer::from_slice(bytes).map_err(cuda_error("uploading an operand"))
@@ -276,7 +277,7 @@ impl DeviceInputs {
         })
     }
 
-    fn arguments(
+    pub(crate) fn arguments(
         &self,
         inputs: &Inputs,
         output: DeviceSpan,
@@ -305,19 +306,19 @@ const GUARD_BYTES: usize = 1024;
 const FILL: u8 = 0xA5;
 
 /// A device output between guards, filled with a pattern.
-struct GuardedOutput {
+pub(crate) struct GuardedOutput {
     buffer: DeviceBuffer<u8>,
 }
 
 impl GuardedOutput {
-    fn new(bytes: usize) -> Result<Self, CheckError> {
+    pub(crate) fn new(bytes: usize) -> Result<Self, CheckError> {
         let fill = try_filled("an output", bytes + 2 * GUARD_BYTES, FILL)?;
         let buffer = DeviceBuffer::from_slice(&fill).map_err(cuda_error("allocating an output"))?;
         Ok(Self { buffer })
     }
 
     /// The part between the guards.
-    fn span(&self) -> DeviceSpan {
+    pub(crate) fn span(&self) -> DeviceSpan {
         let whole = DeviceSpan::of(&self.buffer);
         DeviceSpan {
             address: whole.address + GUARD_BYTES as u64,
@@ -325,9 +326,37 @@ impl GuardedOutput {
         }
     }
 
+    /// Fills the part between the guards, and waits.
+    pub(crate) fn fill(&mut self, byte: u8) -> Result<(), CheckError> {
+        let end = self.buffer.len() - GUARD_BYTES;
+        let filling = cuda_error("filling an output");
+        self.buffer
+            .index(GUARD_BYTES..end)
+            .set_8(byte)
+            .map_err(&filling)?;
+        CurrentContext::synchronize().map_err(&filling)
+    }
+
+    /// How many guard bytes have changed.
+    pub(crate) fn guard_bytes_written(&self) -> Result<usize, CheckError> {
+        let mut guards = [FILL; 2 * GUARD_BYTES];
+        let (before, after) = guards.split_at_mut(GUARD_BYTES);
+        let end = self.buffer.len() - GUARD_BYTES;
+        let downloading = cuda_error("downloading the bytes around an output");
+        self.buffer
+            .index(..GUARD_BYTES)
+            .copy_to(before)
+            .map_err(&downloading)?;
+        self.buffer
+            .index(end..)
+            .copy_to(after)
+            .map_err(&downloading)?;
+        Ok(guards.iter().filter(|&&byte| byte != FILL).count())
+    }
+
     /// The elements, and how many guard bytes have changed.
-    fn download<const SIZE: usize, T>(
-        self,
+    pub(crate) fn download<const SIZE: usize, T>(
+        &self,
         decode: impl Fn([u8; SIZE]) -> T,
     ) -> Result<(Vec<T>, usize), CheckError> {
         let mut bytes = try_filled("an output", self.buffer.len(), 0)?;
@@ -369,7 +398,7 @@ fn timed(
     Ok(Duration::from_secs_f32(milliseconds.max(0.0) / 1000.0))
 }
 
-fn cuda_error(what: &'static str) -> impl Fn(CudaError) -> CheckError {
+pub(crate) fn cuda_error(what: &'static str) -> impl Fn(CudaError) -> CheckError {
     move |error| CheckError::Cuda {
         what,
         error,

@@ -47,6 +47,8 @@
 pub use cust;
 
 #[cfg(feature = "launch")]
+pub mod bench;
+#[cfg(feature = "launch")]
 pub mod check;
 pub mod compare;
 #[cfg(feature = "launch")]

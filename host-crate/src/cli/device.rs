@@ -1,6 +1,7 @@
 //! The device that a command runs on.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use anyhow::Context as _;
 use cust::context::Context;
@@ -14,6 +15,8 @@ use nvfp4_dual_gemm::plan::{Gpu, PlanError};
 pub struct Opened {
     pub kernels: Kernels,
     pub name: String,
+    /// Which build of the kernels was loaded.
+    pub ptx_origin: String,
     pub selected: Selected,
     // Everything on the device lives in it.
     _context: Context,
@@ -21,15 +24,25 @@ pub struct Opened {
 
 /// Takes a GPU that has a kernel, else the emulated B200, and loads the kernels.
 pub fn open() -> anyhow::Result<Opened> {
+    open_with(None)
+}
+
+/// As [`open`], with the build of the kernels in a file.
+pub fn open_with(ptx_file: Option<&Path>) -> anyhow::Result<Opened> {
     let selected = select()?;
     driver::capture_device_reports();
     let device = Device::get_device(selected.device).context("opening the device")?;
     let context = Context::new(device).context("creating a context")?;
     let architecture = launch::current_gpu()?.architecture()?;
-    let kernels = Kernels::load_ptx(&ptx(architecture)?.text)?;
+    let ptx = match ptx_file {
+        Some(path) => Ptx::read(path, "--ptx")?,
+        None => ptx(architecture)?,
+    };
+    let kernels = Kernels::load_ptx(&ptx.text)?;
     Ok(Opened {
         kernels,
         name: device.name().context("asking for the device's name")?,
+        ptx_origin: ptx.origin,
         selected,
         _context: context,
     })
@@ -69,13 +82,19 @@ pub fn ptx(architecture: &Architecture) -> anyhow::Result<Ptx> {
             origin: "built in".to_owned(),
         });
     };
-    let path = std::path::PathBuf::from(path);
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("reading {}, which {variable} names", path.display()))?;
-    Ok(Ptx {
-        text: text.into(),
-        origin: format!("{variable}={}", path.display()),
-    })
+    Ptx::read(Path::new(&path), variable)
+}
+
+impl Ptx {
+    /// The text of a file; `named_by` is what named it.
+    fn read(path: &Path, named_by: &str) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("reading {}, which {named_by} names", path.display()))?;
+        Ok(Self {
+            text: text.into(),
+            origin: format!("{named_by}={}", path.display()),
+        })
+    }
 }
 
 impl Opened {

@@ -1,5 +1,6 @@
 //! Commands and what they share.
 
+mod bench;
 mod device;
 mod info;
 mod observe;
@@ -49,6 +50,8 @@ enum Command {
     Run(run::RunArgs),
     /// Run a list of shapes, a line each
     Verify(verify::VerifyArgs),
+    /// Time shapes on a GPU, every element checked
+    Bench(bench::BenchArgs),
     /// Show the driver, devices and kernels found
     Info(info::InfoArgs),
 }
@@ -58,6 +61,7 @@ impl Cli {
         match self.command {
             Command::Run(args) => run::run(&args),
             Command::Verify(args) => verify::run(&args),
+            Command::Bench(args) => bench::run(&args),
             Command::Info(args) => info::run(&args),
         }
     }

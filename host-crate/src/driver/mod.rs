@@ -38,6 +38,7 @@
 
 pub mod api;
 mod forward;
+pub mod graph;
 mod jit;
 mod library;
 mod status;

@@ -1,0 +1,239 @@
+//! `bench`: how long shapes take, next to what the device could do.
+
+mod report;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use cust::device::{Device, DeviceAttribute};
+use nvfp4_dual_gemm::InputKind;
+use nvfp4_dual_gemm::bench::baseline::{Baseline, EmptyLaunch};
+use nvfp4_dual_gemm::bench::ceilings::{Arithmetic, Ceilings};
+use nvfp4_dual_gemm::bench::timing::Submission;
+use nvfp4_dual_gemm::bench::{self, BenchError, Case, Settings, shapes};
+use nvfp4_dual_gemm::driver::{self, prefer_fast_emulation};
+use nvfp4_dual_gemm::plan::{Shape, Tile};
+
+use super::device::{self, Opened};
+use super::progress::Bar;
+use super::{exit_code, parse_inputs};
+
+#[derive(Args)]
+pub struct BenchArgs {
+    /// Which shapes: contest, decode, prefill, or a file of lines M N K [L]
+    #[arg(long, default_value = "contest", conflicts_with_all = ["m", "n", "k", "l"])]
+    shapes: String,
+    /// Rows of A and C, instead of a set of shapes
+    #[arg(long, requires_all = ["n", "k"])]
+    m: Option<usize>,
+    /// Rows of B1 and B2, columns of C
+    #[arg(long, requires_all = ["m", "k"])]
+    n: Option<usize>,
+    /// Columns of A, B1 and B2
+    #[arg(long, requires_all = ["m", "n"])]
+    k: Option<usize>,
+    /// Number of dual GEMMs in the batch
+    #[arg(long, requires_all = ["m", "n", "k"])]
+    l: Option<usize>,
+    /// Tile instead of the plan's: on Hopper tokens:split_k, on Blackwell columns; may be repeated
+    #[arg(long, value_parser = parse_tile)]
+    tile: Vec<Tile>,
+    /// How inputs are drawn: contest, full or normal
+    #[arg(long, default_value = "contest", value_parser = parse_inputs)]
+    inputs: InputKind,
+    /// Seed of the random inputs
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Sets of operands used in turn [default: enough that their weights fill the L2 cache four times,
+    /// at least 4 and at most 32]
+    #[arg(long, value_parser = at_least_one)]
+    sets: Option<usize>,
+    /// Launches timed in replay mode; a quarter as many in back-to-back mode
+    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
+    replays: usize,
+    /// How often a back-to-back graph goes through all sets
+    #[arg(long, default_value_t = 8, value_parser = at_least_one)]
+    rounds: usize,
+    /// Milliseconds of work before each mode is timed
+    #[arg(long, default_value_t = 50.0)]
+    warm_up: f64,
+    /// Do not compare any output with the reference; the output says so
+    #[arg(long)]
+    no_check: bool,
+    /// Go through every step once, on any device, at shapes that it can take; times mean nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// File with another build of the kernels
+    #[arg(long, value_name = "FILE")]
+    ptx: Option<PathBuf>,
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Bytes that the memory's rates are measured with.
+const MEMORY_BYTES: usize = 2 << 30;
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(count) => Ok(count),
+        Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// `tokens:split_k` or `columns`.
+fn parse_tile(text: &str) -> Result<Tile, String> {
+    let number = |text: &str| text.parse::<u32>();
+    let tile = match text.split_once(':') {
+        Some((tokens, split_k)) => number(tokens)
+            .and_then(|tokens| number(split_k).map(|split_k| Tile::Tokens { tokens, split_k })),
+        None => number(text).map(Tile::Columns),
+    };
+    tile.map_err(|_| {
+        "a tile is tokens:split_k on Hopper, such as 64:2, or columns on Blackwell, such as 128"
+            .to_owned()
+    })
+}
+
+impl BenchArgs {
+    fn shapes(&self) -> anyhow::Result<Vec<Shape>> {
+        if let (Some(m), Some(n), Some(k)) = (self.m, self.n, self.k) {
+            return Ok(vec![Shape::new(m, n, k, self.l.unwrap_or(1))?]);
+        }
+        shapes::named(&self.shapes).with_context(|| format!("--shapes {}", self.shapes))
+    }
+
+    /// Every shape with every tile.
+    fn cases(&self) -> anyhow::Result<Vec<Case>> {
+        let tiles: Vec<Option<Tile>> = match self.tile.as_slice() {
+            [] => vec![None],
+            tiles => tiles.iter().copied().map(Some).collect(),
+        };
+        let shapes = self.shapes()?;
+        let with_tiles = |&shape| tiles.iter().map(move |&tile| Case { shape, tile });
+        Ok(shapes.iter().flat_map(with_tiles).collect())
+    }
+
+    fn settings(&self, shape: &Shape, l2_bytes: usize, submission: Submission) -> Settings {
+        let timed = Settings {
+            inputs: self.inputs,
+            seed: self.seed,
+            sets: self
+                .sets
+                .unwrap_or_else(|| bench::set_count(shape, l2_bytes)),
+            replays: self.replays,
+            rounds: self.rounds,
+            warm_up_ms: self.warm_up,
+            submission,
+            check: !self.no_check,
+        };
+        if !self.dry_run {
+            return timed;
+        }
+        Settings {
+            sets: self.sets.unwrap_or(2),
+            replays: 1,
+            rounds: 1,
+            warm_up_ms: 0.0,
+            ..timed
+        }
+    }
+}
+
+/// What all measurements of a run have in common.
+pub struct Setting<'a> {
+    device: &'a Opened,
+    l2_bytes: usize,
+    submission: Submission,
+    ceilings: Ceilings,
+    empty: EmptyLaunch,
+    dry_run: bool,
+}
+
+pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
+    let cases = args.cases()?;
+    let device = device::open_with(args.ptx.as_deref())?;
+    if device.is_emulated() && !args.dry_run {
+        return Err(BenchError::Emulated {
+            device: device.name,
+        }
+        .into());
+    }
+    prefer_fast_emulation();
+    let setting = Setting::measure(&device, args)?;
+    let mut out = std::io::stdout();
+    if args.json {
+        writeln!(out, "{}", setting.to_json()?)?;
+    } else {
+        write!(out, "{}", setting.heading()?)?;
+        writeln!(out, "{}", report::HEADER)?;
+    }
+    let mut failed = 0;
+    for case in cases {
+        let settings = args.settings(&case.shape, setting.l2_bytes, setting.submission);
+        let bar = Bar::new(case.shape.to_string());
+        let measured = bench::measure(&device.kernels, case, &settings, &bar);
+        bar.finish();
+        let measured = measured?;
+        failed += usize::from(!measured.passed());
+        if args.json {
+            writeln!(out, "{}", report::to_json(&setting, &measured))?;
+        } else {
+            writeln!(out, "{}", report::line(&setting, &measured))?;
+        }
+        out.flush()?;
+    }
+    if !args.json {
+        write!(out, "{}", report::footer(args.no_check, args.dry_run))?;
+    }
+    Ok(exit_code(failed == 0))
+}
+
+impl<'a> Setting<'a> {
+    fn measure(device: &'a Opened, args: &BenchArgs) -> anyhow::Result<Self> {
+        let attribute = DeviceAttribute::L2CacheSize;
+        let l2_bytes = Device::get_device(device.selected.device)?
+            .get_attribute(attribute)
+            .context("asking for the size of the L2 cache")?
+            .unsigned_abs() as usize;
+        let submission = if device.is_emulated() {
+            Submission::Direct
+        } else {
+            Submission::Graph
+        };
+        let (bytes, samples, calls) = if args.dry_run {
+            (1, 1, 1)
+        } else {
+            (MEMORY_BYTES, 10, 64)
+        };
+        let stream = bench::stream()?;
+        let baseline = Baseline::load()?;
+        let memory = baseline.memory(&stream, submission, device.gpu(), bytes, samples)?;
+        let empty = baseline.empty_launch(&stream, submission, 10 * samples, calls)?;
+        Ok(Self {
+            device,
+            l2_bytes,
+            submission,
+            ceilings: Ceilings {
+                memory,
+                arithmetic: Arithmetic::by_datasheet(device.gpu().compute_capability),
+            },
+            empty,
+            dry_run: args.dry_run,
+        })
+    }
+
+    /// Driver and its CUDA version.
+    fn driver(&self) -> anyhow::Result<String> {
+        let driver = driver::info()?;
+        let (major, minor) = driver.version;
+        Ok(format!(
+            "{} {}, CUDA {major}.{minor}",
+            driver.kind, driver.library
+        ))
+    }
+}
