@@ -16,12 +16,14 @@ use super::step::{NAN_BITS, raw_exponent, round_toward_zero, shift_toward_zero};
 use super::{Accumulators, Operands, RowBlock};
 use crate::matrix::Nvfp4MatrixView;
 
-/// How the sum over K is taken apart: CTAs of a cluster share the stages of K. Each sums its share; the
-/// shares are added at the end, in the order of ranks.
+/// How the sum over K is taken apart: CTAs of a cluster share the stages of K, warps of a CTA the
+/// elements of a stage. Each sums its share; the shares are added at the end, one CTA's after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KOrder {
     /// CTAs: 1, 2 or 4.
     pub split_k: u32,
+    /// Warps: 1 or 2.
+    pub k_shares: u32,
 }
 
 /// Fractional bits of a term below the largest raw exponent.
@@ -122,19 +124,24 @@ fn dot(a: &Row, b: &Row, order: KOrder) -> f32 {
         return f32::from_bits(NAN_BITS);
     }
     let stages = a.elements.len() / STAGE;
-    let ranks = order.split_k as usize;
-    let share = |rank: usize| {
-        let first = stages * rank / ranks * STEPS_PER_STAGE;
-        let end = stages * (rank + 1) / ranks * STEPS_PER_STAGE;
-        (first..end).fold(0.0, |sum, step| {
+    let (ranks, shares) = (order.split_k as usize, order.k_shares as usize);
+    let steps = STEPS_PER_STAGE / shares;
+    let sum_of = |sharer: usize| {
+        let (rank, share) = (sharer / shares, sharer % shares);
+        let own_stages = stages * rank / ranks..stages * (rank + 1) / ranks;
+        let own_steps = own_stages.flat_map(|stage| {
+            let first = stage * STEPS_PER_STAGE + share * steps;
+            first..first + steps
+        });
+        own_steps.fold(0.0, |sum, step| {
             let at = step * STEP;
             let (a, b) = (&a.elements[at..at + STEP], &b.elements[at..at + STEP]);
             add_products(sum, a.iter().zip(b))
         })
     };
-    let total = (0..ranks)
-        .map(share)
-        .fold(0.0, |total, share| total + share);
+    let total = (0..ranks * shares)
+        .map(sum_of)
+        .fold(0.0, |total, sum| total + sum);
     // Each factor was 2^-7 of its value.
     total * 16_384.0
 }

@@ -5,7 +5,7 @@ use super::config::{Config, Slots, Stages};
 use super::dequantize::{self, Scales};
 use super::ring::{Consumer, Ring};
 use super::tile::{Span, Tile};
-use crate::contract::hopper::{DEQUANTIZE_WARPS, ROW_BYTES, SLOTS_PER_STAGE};
+use crate::contract::hopper::{ROW_BYTES, SLOTS_PER_STAGE};
 use crate::contract::{SCALE_TILE_BYTES, SCALE_TILE_ROWS};
 use crate::ptx::{shared, warp};
 
@@ -28,7 +28,6 @@ pub fn run<C: Config>(
 ) {
     let lane = warp::lane_index();
     let rows = Rows::<C>::of(lane);
-    // Warps take turns across stages.
     let mut turn = warp_index;
     let mut index = 0;
     while index < span.len() {
@@ -41,7 +40,7 @@ pub fn run<C: Config>(
                 token: turn % Rows::<C>::TURNS_PER_SLOT * Rows::<C>::TOKENS + rows.token,
             };
             row.unpack::<C>(stage.address, slots, tile, span.scale_tiles(index), number);
-            turn += DEQUANTIZE_WARPS;
+            turn += C::SHAPE.dequantize_warps();
         }
         warp::sync();
         if lane == 0 {
