@@ -131,10 +131,10 @@ impl TileShape {
     /// Stages of weights and slots of activations.
     const fn depths(self) -> (u32, u32) {
         match self.tokens {
-            8 => (8, 16),
-            16 => (7, 16),
-            32 => (6, 8),
-            64 => (4, 4),
+            8 => (10, 16),
+            16 => (9, 16),
+            32 => (8, 8),
+            64 => (6, 4),
             128 => (4, 9),
             _ => (3, 5),
         }
@@ -148,12 +148,9 @@ pub mod arrivals {
     /// `full` of a stage: the load thread's `arrive.expect_tx`; the copies add their bytes.
     pub const STAGE_FULL: u32 = 1;
 
-    /// `empty` of a stage: one thread of each warp that reads it.
+    /// `empty` of a stage: one thread of each warp that multiplies.
     pub const fn stage_empty(shape: TileShape) -> u32 {
-        match shape.design() {
-            Design::Decode => shape.consumer_warps() + shape.dequantize_warps(),
-            Design::Prefill => shape.consumer_warps(),
-        }
+        shape.consumer_warps()
     }
 
     /// `full` of a slot: one thread of each warp that writes it, 32 tokens at a time; or the load
@@ -193,7 +190,7 @@ pub struct RingPlan {
 /// Byte offsets in a CTA's dynamic shared memory, with T tokens to a tile.
 ///
 /// ```text
-/// stage 0 │ B1 64×128 B │ B2 64×128 B │ SFB1 2 KiB │ SFB2 2 KiB │ decode: A T×128 B │ SFA 2 KiB │
+/// stage 0 │ B1 64×128 B │ B2 64×128 B │ SFB1 2 KiB │ SFB2 2 KiB │
 /// stage 1 │ …
 /// slot 0  │ A as f16, T×128 B │
 /// slot 1  │ …
@@ -209,8 +206,6 @@ pub struct SharedPlan {
     pub b2: u32,
     pub scale_b1: u32,
     pub scale_b2: u32,
-    pub a: u32,
-    pub scale_a: u32,
     /// Offsets within the whole.
     pub partial_sums: u32,
     pub sums: u32,
@@ -222,12 +217,7 @@ impl SharedPlan {
         let b2 = WEIGHT_BYTES;
         let scale_b1 = b2 + WEIGHT_BYTES;
         let scale_b2 = scale_b1 + SCALE_BYTES;
-        let a = scale_b2 + SCALE_BYTES;
-        let scale_a = a + shape.tokens * ROW_BYTES;
-        let stage_bytes = match shape.design() {
-            Design::Decode => scale_a + SCALE_BYTES,
-            Design::Prefill => a,
-        };
+        let stage_bytes = scale_b2 + SCALE_BYTES;
         let slot_bytes = shape.tokens * ROW_BYTES;
         let (stages, slots) = shape.depths();
         let first_slot = stages * stage_bytes;
@@ -256,24 +246,17 @@ impl SharedPlan {
             b2,
             scale_b1,
             scale_b2,
-            a,
-            scale_a,
             partial_sums: after_slots,
             sums: slots_full + 16 * slots,
             total_bytes: slots_full + 16 * slots + 8,
         }
     }
 
-    /// Bytes of weights that arrive on a stage's `full` barrier when the stage holds `tiles` tiles of
-    /// scale factors, 1 to 4. Tensor copies always credit their whole box, out-of-bounds elements
-    /// included; scale factors are copied exactly.
-    pub const fn weight_transaction_bytes(tiles: u32) -> u32 {
+    /// Bytes that arrive on a stage's `full` barrier when the stage holds `tiles` tiles of scale
+    /// factors, 1 to 4. Tensor copies always credit their whole box, out-of-bounds elements included;
+    /// scale factors are copied exactly.
+    pub const fn stage_transaction_bytes(tiles: u32) -> u32 {
         2 * (WEIGHT_BYTES + SCALE_TILE_BYTES * tiles)
-    }
-
-    /// Bytes of packed activations that arrive besides in the decode design.
-    pub const fn activation_transaction_bytes(shape: TileShape, tiles: u32) -> u32 {
-        shape.tokens * ROW_BYTES + SCALE_TILE_BYTES * tiles
     }
 }
 
@@ -333,14 +316,16 @@ pub struct ActivationParams {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct HopperParams {
-    /// Decode: A as `[L, M, K / 2]` bytes, box `[1, tokens, 128]`. Prefill: the workspace as
-    /// `[L, M, activation_columns(K)]` f16, box `[1, tokens / 2, 64]`. 128-byte swizzle.
+    /// The workspace as `[L, M, activation_columns(K)]` f16, box `[1, tokens / 2, 64]`, 128-byte swizzle.
+    /// The prefill design alone reads it.
     pub activations: TensorMap,
     /// B1 and B2 as `[L, N, K / 2]` bytes, box `[1, tile_n, 128]`, 128-byte swizzle.
     pub b1: TensorMap,
     pub b2: TensorMap,
-    /// Device addresses of scale factors in 128×4 tiles, 16-byte aligned. That of A is read by the
-    /// decode design alone.
+    /// Device address of A, `[L, M, K]` packed e2m1, 16-byte aligned. The decode design alone reads it,
+    /// and its scale factors.
+    pub elements_a: u64,
+    /// Device addresses of scale factors in 128×4 tiles, 16-byte aligned.
     pub scale_a: u64,
     pub scale_b1: u64,
     pub scale_b2: u64,
@@ -354,6 +339,8 @@ pub struct HopperParams {
     pub batch: u32,
     pub alpha1: f32,
     pub alpha2: f32,
+    /// Fills the block up to a multiple of its alignment; 0.
+    pub reserved: [u32; 14],
 }
 
 const _: () = {
@@ -363,7 +350,7 @@ const _: () = {
         "a tensor map needs 64-byte alignment"
     );
     assert!(
-        size_of::<HopperParams>() == 448,
+        size_of::<HopperParams>() == 512,
         "the parameter block has no hidden padding"
     );
     assert!(size_of::<ActivationParams>() == 40);
@@ -397,7 +384,6 @@ const fn entry(name: &'static str, tokens: u32, output: Output) -> KernelEntry {
     );
     assert!(
         shared.stages.bytes.is_multiple_of(SWIZZLE_ATOM_BYTES)
-            && shared.a.is_multiple_of(SWIZZLE_ATOM_BYTES)
             && shared.slots.first.is_multiple_of(SWIZZLE_ATOM_BYTES)
             && shared.slots.bytes.is_multiple_of(SWIZZLE_ATOM_BYTES),
         "swizzled tiles must start on a 1024-byte boundary"

@@ -3,7 +3,7 @@
 //! | warps | role | waits for | hands on |
 //! |---|---|---|---|
 //! | 0–15 | [`multiply`], then [`reduce`] and [`epilogue`] | stage full, slot full | stage empty, slot empty; C |
-//! | 16–23 | [`unpack`]: dequantises activations | stage full, slot empty | slot full, stage empty |
+//! | 16–23 | [`unpack`]: loads and dequantises activations | the grid before, slot empty | slot full |
 //! | 24 (25–27 only fill the warpgroup) | one thread of [`load`] | stage empty | stage full |
 //!
 //! One CTA computes 64 columns of C for its tile of tokens, or, in a cluster, the sum over its share
@@ -11,7 +11,7 @@
 
 use super::config::{Config, Slots, Stages};
 use super::epilogue::{self, Epilogue};
-use super::load::{self, Activations, Weights};
+use super::load;
 use super::multiply::{self, Rings};
 use super::reduce::{self, Reduction};
 use super::ring::Ring;
@@ -64,7 +64,8 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
         barrier::arrive::<SETUP, THREADS>();
         announce(cluster);
         if leader {
-            run_load::<C>(params, param_block, stages, tile, span);
+            load::run::<C>(params, param_block, &mut stages.producer(), tile, span);
+            grid::launch_dependents();
         }
     } else if warp_index >= CONSUMER_WARPS {
         registers::decrease_to::<{ TileShape::DEQUANTIZE_REGISTERS }>();
@@ -72,7 +73,7 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
         barrier::sync::<SETUP, THREADS>();
         let index = warp_index - CONSUMER_WARPS;
         if index < C::SHAPE.dequantize_warps() {
-            unpack::run::<C>(stages.consumer(), slots, tile, span, index);
+            unpack::run::<C>(params, slots, tile, span, index);
         }
     } else {
         C::take_consumer_registers();
@@ -108,50 +109,4 @@ fn announce(cluster: Cluster) {
     if cluster.ranks_log2 != 0 {
         cluster::arrive_relaxed();
     }
-}
-
-/// Issues the copies of the CTA's stages, in order. One thread.
-///
-/// Weights do not depend on the grid before, which may write A: those of the first round are on their
-/// way while it still runs.
-#[inline(always)]
-fn run_load<C: Config>(
-    params: &HopperParams,
-    param_block: u64,
-    ring: Ring<Stages<C>>,
-    tile: Tile,
-    span: Span,
-) {
-    let mut stages = ring.producer();
-    let weights = Weights::new::<C>(params, param_block, tile);
-    let first_round = span.len().min(C::PLAN.stages.count);
-    let mut index = 0;
-    while index < first_round {
-        let scale_tiles = span.scale_tiles(index);
-        let stage = stages.acquire();
-        stage
-            .full
-            .arrive_expect_tx(load::decode_transaction_bytes::<C>(scale_tiles));
-        weights.load::<C>(&stage, span.k(index), scale_tiles);
-        index += 1;
-    }
-    grid::wait_for_prerequisites();
-    let activations = Activations::new(params, param_block, tile);
-    index = 0;
-    while index < first_round {
-        let stage = ring.of_first_round(index);
-        activations.load::<C>(&stage, span.k(index), span.scale_tiles(index));
-        index += 1;
-    }
-    while index < span.len() {
-        let scale_tiles = span.scale_tiles(index);
-        let stage = stages.acquire();
-        stage
-            .full
-            .arrive_expect_tx(load::decode_transaction_bytes::<C>(scale_tiles));
-        weights.load::<C>(&stage, span.k(index), scale_tiles);
-        activations.load::<C>(&stage, span.k(index), scale_tiles);
-        index += 1;
-    }
-    grid::launch_dependents();
 }

@@ -12,12 +12,12 @@
 
 use super::config::{Config, Slots, Stages};
 use super::epilogue::{self, Epilogue};
-use super::load::{self, Weights};
+use super::load;
 use super::multicast;
 use super::multiply::{self, Rings};
 use super::ring::Ring;
 use super::tile::{Span, Tiles};
-use crate::contract::hopper::{COLUMN_WARPS, HopperParams, SharedPlan, TileShape, arrivals};
+use crate::contract::hopper::{COLUMN_WARPS, HopperParams, TileShape, arrivals};
 use crate::ptx::{cluster, grid, mbarrier, registers, shared, warp};
 
 const WEIGHT_WARP: u32 = COLUMN_WARPS;
@@ -51,7 +51,10 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
         cluster::arrive_relaxed();
         if warp_index == WEIGHT_WARP {
             if leader {
-                run_weights::<C>(params, param_block, stages, tiles, span);
+                let mut stages = stages.producer();
+                while let Some(tile) = tiles.next() {
+                    load::run::<C>(params, param_block, &mut stages, tile, span);
+                }
             }
             warp::sync();
             cluster::wait();
@@ -82,30 +85,4 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
     // Nobody leaves while the other may still copy or arrive here.
     cluster::arrive_relaxed();
     cluster::wait();
-}
-
-/// Copies the weights of the CTA's tiles, stage by stage. One thread.
-///
-/// Weights do not depend on the grid before, which dequantises A.
-#[inline(always)]
-fn run_weights<C: Config>(
-    params: &HopperParams,
-    param_block: u64,
-    ring: Ring<Stages<C>>,
-    mut tiles: Tiles,
-    span: Span,
-) {
-    let mut stages = ring.producer();
-    while let Some(tile) = tiles.next() {
-        let weights = Weights::new::<C>(params, param_block, tile);
-        let mut index = 0;
-        while index < span.len() {
-            let scale_tiles = span.scale_tiles(index);
-            let stage = stages.acquire();
-            let bytes = SharedPlan::weight_transaction_bytes(scale_tiles);
-            stage.full.arrive_expect_tx(bytes);
-            weights.load::<C>(&stage, span.k(index), scale_tiles);
-            index += 1;
-        }
-    }
 }

@@ -92,12 +92,6 @@ impl<R: RingOf> Ring<R> {
         }
     }
 
-    /// What was filled as number `index` of the first round.
-    #[inline(always)]
-    pub fn of_first_round(self, index: u32) -> Filling {
-        self.filling(index)
-    }
-
     #[inline(always)]
     fn full(self, piece: u32) -> Mbarrier {
         Mbarrier(self.base + R::PLAN.full + 8 * piece)
