@@ -91,16 +91,26 @@ impl TileShape {
         SLOTS_PER_STAGE / self.k_shares()
     }
 
+    /// Words of weights whose `wgmma`s are in flight together, 1 or 2: as many as registers allow.
+    pub const fn words_per_group(self) -> u32 {
+        if self.tokens == 64 { 1 } else { 2 }
+    }
+
     /// Warps that multiply.
     pub const fn consumer_warps(self) -> u32 {
         COLUMN_WARPS * self.k_shares()
     }
 
-    /// Warps that dequantise activations: one for each 32 rows of the ring of slots.
+    /// Warps that dequantise activations: one for each 32 rows of the ring of slots, or each second.
     ///
-    /// Each always fills the same rows, and so is never more than one phase from their barriers.
+    /// The same warp always fills the same rows, and so is never more than one phase from their barriers.
     pub const fn dequantize_warps(self) -> u32 {
-        self.depths().1 * self.tokens / 32
+        let units = self.depths().1 * self.tokens / 32;
+        if units < MAX_DEQUANTIZE_WARPS {
+            units
+        } else {
+            MAX_DEQUANTIZE_WARPS
+        }
     }
 
     /// Threads of a CTA. After the warps that multiply come, in the decode design, those that
@@ -134,7 +144,7 @@ impl TileShape {
             8 => (10, 16),
             16 => (9, 16),
             32 => (8, 8),
-            64 => (6, 4),
+            64 => (4, 8),
             128 => (4, 9),
             _ => (3, 5),
         }
@@ -391,8 +401,8 @@ const fn entry(name: &'static str, tokens: u32, output: Output) -> KernelEntry {
     assert!(
         matches!(shape.design(), Design::Prefill)
             || shared.slots.count.is_power_of_two()
-                && shape.dequantize_warps() <= MAX_DEQUANTIZE_WARPS,
-        "warps that dequantise find slots by a mask, and there must be one for each 32 rows"
+                && (shared.slots.count * tokens / 32).is_multiple_of(shape.dequantize_warps()),
+        "warps that dequantise find slots by a mask, and each must always fill the same rows"
     );
     // Each of an SM's four parts has 16,384 registers and a quarter of the warps.
     let at_launch = 16_384 / (shape.threads() / 4) / 8 * 8;

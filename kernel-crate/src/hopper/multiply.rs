@@ -52,15 +52,15 @@ pub fn run<C: Config>(rings: &mut Rings<C>, tile: Tile, span: Span, column_warp:
         let beyond_k = lane % 4 >= span.scale_tiles(index);
         let scales = reader.scales(stage.address, beyond_k);
         let words = reader.load(stage.address, 0);
-        if C::SHAPE.k_shares() == 2 {
-            give_back(stage, lane);
-        }
         slots.multiply(
             &mut rings.slots,
             &mut sums,
             Operand::new(words, scales, 0),
             index,
         );
+        if C::SHAPE.k_shares() == 2 {
+            give_back(stage, lane);
+        }
         slots.multiply(
             &mut rings.slots,
             &mut sums,
@@ -71,13 +71,13 @@ pub fn run<C: Config>(rings: &mut Rings<C>, tile: Tile, span: Span, column_warp:
             rings.slots.skip(C::SHAPE.slots_per_share());
         } else {
             let words = reader.load(stage.address, 1);
-            give_back(stage, lane);
             slots.multiply(
                 &mut rings.slots,
                 &mut sums,
                 Operand::new(words, scales, 2),
                 1,
             );
+            give_back(stage, lane);
             slots.multiply(
                 &mut rings.slots,
                 &mut sums,
@@ -97,7 +97,8 @@ pub fn run<C: Config>(rings: &mut Rings<C>, tile: Tile, span: Span, column_warp:
     sums
 }
 
-/// Gives a stage back once the warp's weights are in registers.
+/// Gives a stage back once the warp has multiplied with the last weights that it loaded. Before their
+/// first use they may still be on their way, and copies of the next round would overtake them.
 #[inline(always)]
 fn give_back(stage: Draining, lane: u32) {
     warp::sync();
@@ -204,17 +205,33 @@ impl<C: Config> SlotReader<C> {
         weights: Operand,
         accumulate: u32,
     ) {
-        let Operand {
-            words: [first, second],
-            scales,
-        } = weights;
         let slot = slots.acquire();
         let activations = wgmma::descriptor(slot.address);
-        multiply_word::<C>(sums, first, scales, activations, accumulate);
-        // Of the slot before, everything is complete now.
+        let [first, second] = weights.words;
+        let scales = weights.scales;
+        if C::SHAPE.words_per_group() == 2 {
+            let (first, second) = (
+                dequantize_word(first, scales),
+                dequantize_word(second, scales),
+            );
+            wgmma::fence();
+            multiply_word::<C>(sums, first, activations, accumulate);
+            multiply_word::<C>(sums, second, activations + 2 * STEP, 1);
+            wgmma::commit_group();
+        } else {
+            let first = dequantize_word(first, scales);
+            wgmma::fence();
+            multiply_word::<C>(sums, first, activations, accumulate);
+            wgmma::commit_group();
+            wgmma::wait_group::<1>();
+            let second = dequantize_word(second, scales);
+            wgmma::fence();
+            multiply_word::<C>(sums, second, activations + 2 * STEP, 1);
+            wgmma::commit_group();
+        }
+        // Of the slot before, everything is complete after this.
+        wgmma::wait_group::<1>();
         self.release_previous();
-        let next = activations + ((2 * WGMMA_K * 2) >> 4) as u64;
-        multiply_word::<C>(sums, second, scales, next, 1);
         self.previous = Some(slot);
     }
 
@@ -236,21 +253,24 @@ impl<C: Config> SlotReader<C> {
     }
 }
 
-/// A word of both rows: two `wgmma`s, while those of the word before run.
+/// From one `wgmma`'s activations to the next's, in a descriptor.
+const STEP: u64 = ((WGMMA_K * 2) >> 4) as u64;
+
+/// The A operands of two `wgmma`s: a word of both rows.
+#[inline(always)]
+fn dequantize_word([upper, lower]: [u32; 2], scales: [u32; 2]) -> [[u32; 4]; 2] {
+    let [u0, u1, u2, u3] = dequantize::word(upper, scales[0]);
+    let [l0, l1, l2, l3] = dequantize::word(lower, scales[1]);
+    [[u0, l0, u1, l1], [u2, l2, u3, l3]]
+}
+
 #[inline(always)]
 fn multiply_word<C: Config>(
     sums: &mut C::Sums,
-    [upper, lower]: [u32; 2],
-    scales: [u32; 2],
+    [first, second]: [[u32; 4]; 2],
     activations: u64,
     accumulate: u32,
 ) {
-    let [u0, u1, u2, u3] = dequantize::word(upper, scales[0]);
-    let [l0, l1, l2, l3] = dequantize::word(lower, scales[1]);
-    let second = activations + ((WGMMA_K * 2) >> 4) as u64;
-    wgmma::fence();
-    sums.multiply([u0, l0, u1, l1], activations, accumulate);
-    sums.multiply([u2, l2, u3, l3], second, 1);
-    wgmma::commit_group();
-    wgmma::wait_group::<1>();
+    sums.multiply(first, activations, accumulate);
+    sums.multiply(second, activations + STEP, 1);
 }

@@ -73,7 +73,6 @@ impl<C: Config> Rows<C> {
 struct Source {
     elements: u64,
     scales: u64,
-    k: u32,
     /// Whether there is such a token.
     exists: bool,
 }
@@ -88,7 +87,6 @@ impl Source {
         Self {
             elements: params.elements_a + row_index * (params.k / 2) as u64,
             scales: scales + (scale_row % 32 * 16 + scale_row / 32 * 4) as u64,
-            k: params.k,
             exists: row < params.m,
         }
     }
@@ -98,13 +96,19 @@ impl Source {
     fn load(&self, span: Span, number: u32) -> Row {
         let (stage, slot) = (number / SLOTS_PER_STAGE, number % SLOTS_PER_STAGE);
         let first = span.k(stage);
+        let elements = self.elements + (first / 2 + 8 * slot) as u64;
+        let scales = self.scales + (first / MMA_K * SCALE_TILE_BYTES + slot) as u64;
+        let in_k = if self.exists {
+            span.scale_tiles(stage)
+        } else {
+            0
+        };
         let load = |quad_thread: u32| {
-            let k = first + MMA_K * quad_thread;
-            if !self.exists || k >= self.k {
+            if quad_thread >= in_k {
                 return ([0, 0], 0);
             }
-            let elements = self.elements + (k / 2 + 8 * slot) as u64;
-            let scale = self.scales + (k / MMA_K * SCALE_TILE_BYTES + slot) as u64;
+            let elements = elements + (MMA_K / 2 * quad_thread) as u64;
+            let scale = scales + (SCALE_TILE_BYTES * quad_thread) as u64;
             // SAFETY: inside A and its scale factors, as the token and K exist.
             unsafe { (global::load_8_bytes(elements), global::load_u8(scale)) }
         };
