@@ -74,7 +74,12 @@ impl TestDevice {
 
     /// The emulated B200. A process has one driver: panics where [`Self::open`] took a GPU.
     pub fn emulator() -> Self {
-        Self::choose(DriverChoice::Emulator, &BLACKWELL)
+        Self::emulated(&BLACKWELL)
+    }
+
+    /// The emulated device of this architecture.
+    pub fn emulated(architecture: &'static Architecture) -> Self {
+        Self::choose(DriverChoice::Emulator, architecture)
     }
 
     fn choose(choice: DriverChoice, architecture: &'static Architecture) -> Self {
