@@ -49,8 +49,8 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
 
     if warp_index >= LOAD_WARP {
         registers::decrease_to::<{ TileShape::COPY_REGISTERS }>();
-        let leader = warp_index == LOAD_WARP && warp::elect_one();
-        if leader {
+        let leader = warp::elect_one();
+        if warp_index == LOAD_WARP && leader {
             load::prefetch_maps(param_block);
             stages.init_barriers(arrivals::STAGE_FULL, arrivals::stage_empty(C::SHAPE));
             slots.init_barriers(
@@ -63,7 +63,7 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
         warp::sync();
         barrier::arrive::<SETUP, THREADS>();
         announce(cluster);
-        if leader {
+        if warp_index == LOAD_WARP && leader {
             load::run::<C>(params, param_block, &mut stages.producer(), tile, span);
             grid::launch_dependents();
         }
