@@ -139,12 +139,13 @@ impl TileShape {
     pub const COPY_REGISTERS: u32 = 24;
 
     /// Stages of weights and slots of activations.
+    ///
+    /// In the decode design there is room for twice as many stages. But four already keep memory busy, and
+    /// whatever more is under way at once is what loads of activations have to wait behind.
     const fn depths(self) -> (u32, u32) {
         match self.tokens {
-            8 => (10, 16),
-            16 => (9, 16),
-            32 => (8, 8),
-            64 => (4, 8),
+            8 | 16 => (4, 16),
+            32 | 64 => (4, 8),
             128 => (4, 9),
             _ => (3, 5),
         }
