@@ -65,7 +65,7 @@ impl<'k> OperandSet<'k> {
 
     pub fn launch(&self, stream: &Stream) -> Result<(), BenchError> {
         // SAFETY: the buffers live as long as the set, and whoever uses them waits for the stream first.
-        unsafe { self.bound.launch(stream) }.map_err(BenchError::from)
+        unsafe { self.bound.launch_overlapped(stream) }.map_err(BenchError::from)
     }
 
     /// C, and how many bytes around C and the workspace were written.

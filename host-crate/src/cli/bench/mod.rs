@@ -1,5 +1,6 @@
 //! `bench`: how long shapes take, next to what the device could do.
 
+mod peers;
 mod report;
 
 use std::io::Write;
@@ -14,12 +15,14 @@ use nvfp4_dual_gemm::bench::baseline::{Baseline, EmptyLaunch};
 use nvfp4_dual_gemm::bench::ceilings::{Arithmetic, Ceilings};
 use nvfp4_dual_gemm::bench::timing::Submission;
 use nvfp4_dual_gemm::bench::{self, BenchError, Case, Settings, shapes};
-use nvfp4_dual_gemm::driver::{self, prefer_fast_emulation};
+use nvfp4_dual_gemm::driver::{self, api, prefer_fast_emulation};
 use nvfp4_dual_gemm::plan::{Shape, Tile};
 
 use super::device::{self, Opened};
 use super::progress::Bar;
 use super::{exit_code, parse_inputs};
+use peers::{About, Against, Peers, PeersError, Timing};
+use report::Row;
 
 #[derive(Args)]
 pub struct BenchArgs {
@@ -60,6 +63,9 @@ pub struct BenchArgs {
     /// Milliseconds of work before each mode is timed
     #[arg(long, default_value_t = 50.0)]
     warm_up: f64,
+    /// Time these too, on the same card; needs python3 with PyTorch and Triton
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PEERS")]
+    against: Vec<Against>,
     /// Do not compare any output with the reference; the output says so
     #[arg(long)]
     no_check: bool,
@@ -76,6 +82,8 @@ pub struct BenchArgs {
 
 /// Bytes that the memory's rates are measured with.
 const MEMORY_BYTES: usize = 2 << 30;
+/// Rows, columns and K of the product that the arithmetic ceiling is measured with.
+const ARITHMETIC_SIZE: usize = 8192;
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -151,6 +159,8 @@ pub struct Setting<'a> {
     submission: Submission,
     ceilings: Ceilings,
     empty: EmptyLaunch,
+    /// `None` where nothing is compared with.
+    peers: Option<About>,
     dry_run: bool,
 }
 
@@ -163,8 +173,15 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         }
         .into());
     }
+    if device.is_emulated() && !args.against.is_empty() {
+        return Err(PeersError::Emulated {
+            device: device.name,
+        }
+        .into());
+    }
     prefer_fast_emulation();
-    let setting = Setting::measure(&device, args)?;
+    let mut peers = start_peers(args, &device)?;
+    let setting = Setting::measure(&device, args, peers.as_mut())?;
     let mut out = std::io::stdout();
     if args.json {
         writeln!(out, "{}", setting.to_json()?)?;
@@ -172,29 +189,60 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         write!(out, "{}", setting.heading()?)?;
         writeln!(out, "{}", report::HEADER)?;
     }
-    let mut failed = 0;
+    let mut rows = Vec::new();
     for case in cases {
         let settings = args.settings(&case.shape, setting.l2_bytes, setting.submission);
         let bar = Bar::new(case.shape.to_string());
         let measured = bench::measure(&device.kernels, case, &settings, &bar);
         bar.finish();
         let measured = measured?;
-        failed += usize::from(!measured.passed());
+        let peers = match &mut peers {
+            Some(peers) => peers.measure(&case.shape, &timing(&settings))?,
+            None => Vec::new(),
+        };
+        let row = Row { measured, peers };
         if args.json {
-            writeln!(out, "{}", report::to_json(&setting, &measured))?;
+            writeln!(out, "{}", row.to_json(&setting))?;
         } else {
-            writeln!(out, "{}", report::line(&setting, &measured))?;
+            writeln!(out, "{}", row.lines(&setting))?;
         }
         out.flush()?;
+        rows.push(row);
     }
     if !args.json {
-        write!(out, "{}", report::footer(args.no_check, args.dry_run))?;
+        write!(
+            out,
+            "{}",
+            report::footer(&rows, args.no_check, args.dry_run)
+        )?;
     }
-    Ok(exit_code(failed == 0))
+    Ok(exit_code(rows.iter().all(|row| row.measured.passed())))
+}
+
+fn start_peers(args: &BenchArgs, device: &Opened) -> anyhow::Result<Option<Peers>> {
+    let names = Against::names(&args.against);
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let card = Device::get_device(device.selected.device)?;
+    Ok(Some(Peers::start(names, api::uuid(card)?)?))
+}
+
+fn timing(settings: &Settings) -> Timing {
+    Timing {
+        sets: settings.sets,
+        replays: settings.replays,
+        rounds: settings.rounds,
+        warm_up_ms: settings.warm_up_ms,
+    }
 }
 
 impl<'a> Setting<'a> {
-    fn measure(device: &'a Opened, args: &BenchArgs) -> anyhow::Result<Self> {
+    fn measure(
+        device: &'a Opened,
+        args: &BenchArgs,
+        peers: Option<&mut Peers>,
+    ) -> anyhow::Result<Self> {
         let attribute = DeviceAttribute::L2CacheSize;
         let l2_bytes = Device::get_device(device.selected.device)?
             .get_attribute(attribute)
@@ -214,15 +262,31 @@ impl<'a> Setting<'a> {
         let baseline = Baseline::load()?;
         let memory = baseline.memory(&stream, submission, device.gpu(), bytes, samples)?;
         let empty = baseline.empty_launch(&stream, submission, 10 * samples, calls)?;
+        let peers = peers.map(|peers| {
+            let size = if args.dry_run { 64 } else { ARITHMETIC_SIZE };
+            let timing = Timing {
+                sets: 1,
+                replays: 2 * samples,
+                rounds: 1,
+                warm_up_ms: if args.dry_run { 0.0 } else { args.warm_up },
+            };
+            peers.describe(&timing, size)
+        });
+        let peers = peers.transpose()?;
+        let capability = device.gpu().compute_capability;
+        // On Hopper an exact product is one of 16-bit floats; on Blackwell, of NVFP4.
+        let measured = peers.as_ref().filter(|_| capability.0 == 9);
+        let arithmetic = match measured {
+            Some(peers) => Some(peers.arithmetic),
+            None => Arithmetic::by_datasheet(capability),
+        };
         Ok(Self {
             device,
             l2_bytes,
             submission,
-            ceilings: Ceilings {
-                memory,
-                arithmetic: Arithmetic::by_datasheet(device.gpu().compute_capability),
-            },
+            ceilings: Ceilings { memory, arithmetic },
             empty,
+            peers,
             dry_run: args.dry_run,
         })
     }

@@ -7,8 +7,17 @@ use nvfp4_dual_gemm::bench::timing::Submission;
 use serde_json::{Value, json};
 
 use super::Setting;
+use super::peers::{self, Peer, Times};
 
-/// Headings of [`line`].
+/// What was measured on one shape.
+pub struct Row {
+    /// The kernel.
+    pub measured: Measurement,
+    /// What it is compared with.
+    pub peers: Vec<Peer>,
+}
+
+/// Headings of [`Row::lines`].
 pub const HEADER: &str = "\
 M x N x K          tile     sets  replay µs     p10     p90  in row µs     p10     p90  floor µs  MB/call   TB/s   mem  TFLOP/s  arith  rounded right  max ulp  check";
 
@@ -28,7 +37,7 @@ impl Setting<'_> {
             Submission::Graph => "CUDA graphs",
             Submission::Direct => "direct launches, as the driver has no graphs",
         };
-        Ok(format!(
+        let mut heading = format!(
             "device        {}\n\
              driver        {}\n\
              kernels       {}\n\
@@ -43,7 +52,14 @@ impl Setting<'_> {
             self.l2_bytes >> 20,
             self.empty.replay.median,
             self.empty.back_to_back.median,
-        ))
+        );
+        if let Some(peers) = &self.peers {
+            heading.push_str(&format!(
+                "peers         {}; empty kernel {:.2} µs a replay\n",
+                peers.software, peers.empty_replay.median
+            ));
+        }
+        Ok(heading)
     }
 
     /// The same as an object.
@@ -65,6 +81,10 @@ impl Setting<'_> {
             "arithmetic_source": self.ceilings.arithmetic.map(|a| source(a.source)),
             "empty_replay_us": self.empty.replay.median,
             "empty_back_to_back_us": self.empty.back_to_back.median,
+            "peers": self.peers.as_ref().map(|peers| json!({
+                "software": peers.software,
+                "empty_replay_us": peers.empty_replay.median,
+            })),
         }))
     }
 }
@@ -76,8 +96,65 @@ fn source(source: ArithmeticSource) -> &'static str {
     }
 }
 
+impl Row {
+    /// The measurement, and a line for each peer.
+    pub fn lines(&self, setting: &Setting<'_>) -> String {
+        let mut text = line(setting, &self.measured);
+        for peer in &self.peers {
+            text.push('\n');
+            text.push_str(&peer_line(&self.measured, peer));
+        }
+        text
+    }
+
+    /// Ours over the peer with 8 bits, and over the fastest with 16, in one mode.
+    fn ratios(&self, ours: f64, mode: impl Fn(&Times) -> Summary) -> [Option<f64>; 2] {
+        let fp8 = peers::fp8(&self.peers, &mode);
+        let bf16 = peers::best_bf16(&self.peers, &mode).map(|(_, median)| median);
+        [fp8, bf16].map(|theirs| theirs.map(|theirs| ours / theirs))
+    }
+
+    /// The ratios in replay mode and in a row.
+    fn all_ratios(&self) -> [[Option<f64>; 2]; 2] {
+        [
+            self.ratios(self.measured.replay.median, |times| times.replay),
+            self.ratios(self.measured.back_to_back.median, |times| {
+                times.back_to_back
+            }),
+        ]
+    }
+}
+
+/// A peer's times, under those of the measurement.
+fn peer_line(measured: &Measurement, peer: &Peer) -> String {
+    match &peer.times {
+        Err(why) => format!("  {:<31}  no time: {why}", peer.name),
+        Ok(Times {
+            replay,
+            back_to_back: in_row,
+            tuned,
+            ..
+        }) => format!(
+            "  {:<31}  {:>9.2} {:>7.2} {:>7.2}  {:>9.2} {:>7.2} {:>7.2}  this kernel takes {:.2} of a replay, {:.2} in a row{}",
+            peer.name,
+            replay.median,
+            replay.p10,
+            replay.p90,
+            in_row.median,
+            in_row.p10,
+            in_row.p90,
+            measured.replay.median / replay.median,
+            measured.back_to_back.median / in_row.median,
+            tuned
+                .as_ref()
+                .map(|tile| format!(" ({tile})"))
+                .unwrap_or_default(),
+        ),
+    }
+}
+
 /// One measurement.
-pub fn line(setting: &Setting<'_>, measured: &Measurement) -> String {
+fn line(setting: &Setting<'_>, measured: &Measurement) -> String {
     let work = Work::of(&measured.case.shape);
     let ceilings = &setting.ceilings;
     let (replay, in_row) = (measured.replay, measured.back_to_back);
@@ -143,12 +220,15 @@ fn verdict(measured: &Measurement) -> String {
     text
 }
 
-/// What the columns mean.
-pub fn footer(no_check: bool, dry_run: bool) -> String {
+/// What the columns mean, and how the kernel compares with its peers.
+pub fn footer(rows: &[Row], no_check: bool, dry_run: bool) -> String {
     let mut text = "\
 replay: one graph launch on an idle device; in row: a call within a graph of many. Rates and shares are those in a row.
 "
     .to_owned();
+    if rows.iter().any(|row| !row.peers.is_empty()) {
+        text.push_str(&comparison(rows));
+    }
     if no_check {
         text.push_str("No output was compared with the reference (--no-check).\n");
     }
@@ -158,19 +238,97 @@ replay: one graph launch on an idle device; in row: a call within a graph of man
     text
 }
 
-/// One measurement as an object.
-pub fn to_json(setting: &Setting<'_>, measured: &Measurement) -> Value {
+/// The times and their ratios, a table for each mode.
+fn comparison(rows: &[Row]) -> String {
+    type Ours = fn(&Measurement) -> Summary;
+    type Theirs = fn(&Times) -> Summary;
+    let modes: [(&str, Ours, Theirs); 2] = [
+        ("a replay", |ours| ours.replay, |theirs| theirs.replay),
+        (
+            "in a row",
+            |ours| ours.back_to_back,
+            |theirs| theirs.back_to_back,
+        ),
+    ];
+    let names: Vec<&str> = rows
+        .iter()
+        .find(|row| !row.peers.is_empty())
+        .into_iter()
+        .flat_map(|row| row.peers.iter().map(|peer| peer.name.as_str()))
+        .collect();
+    let mut text = String::new();
+    for (mode, ours, theirs) in modes {
+        text.push_str(&format!(
+            "\n{:<18} {:>11}",
+            format!("µs {mode}"),
+            "this kernel"
+        ));
+        for name in &names {
+            text.push_str(&format!("  {name:>16}"));
+        }
+        text.push_str("  ours / fp8  ours / best bf16\n");
+        for row in rows {
+            let ours = ours(&row.measured).median;
+            text.push_str(&format!(
+                "{:<18} {ours:>11.2}",
+                row.measured.case.shape.to_string()
+            ));
+            for peer in &row.peers {
+                let median = peer.times.as_ref().map(|times| theirs(times).median);
+                text.push_str(&format!("  {:>16}", number(median.ok())));
+            }
+            let [fp8, bf16] = row.ratios(ours, theirs).map(number);
+            text.push_str(&format!("  {fp8:>10}  {bf16:>16}\n"));
+        }
+    }
+    text
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.2}"))
+}
+
+fn summary_to_json(summary: &Summary) -> Value {
+    json!({
+        "samples": summary.count,
+        "median": summary.median,
+        "p10": summary.p10,
+        "p90": summary.p90,
+    })
+}
+
+fn peer_to_json(peer: &Peer) -> Value {
+    match &peer.times {
+        Err(why) => json!({ "name": peer.name, "error": why }),
+        Ok(times) => json!({
+            "name": peer.name,
+            "replay_us": summary_to_json(&times.replay),
+            "back_to_back_us": summary_to_json(&times.back_to_back),
+            "relative_error": times.relative_error,
+            "tuned": times.tuned,
+        }),
+    }
+}
+
+impl Row {
+    /// As an object.
+    pub fn to_json(&self, setting: &Setting<'_>) -> Value {
+        let mut object = to_json(setting, &self.measured);
+        if !self.peers.is_empty() {
+            let [replay, back_to_back] = self
+                .all_ratios()
+                .map(|[fp8, bf16]| json!({ "fp8": fp8, "best_bf16": bf16 }));
+            object["peers"] = self.peers.iter().map(peer_to_json).collect();
+            object["ratio"] = json!({ "replay": replay, "back_to_back": back_to_back });
+        }
+        object
+    }
+}
+
+fn to_json(setting: &Setting<'_>, measured: &Measurement) -> Value {
     let shape = &measured.case.shape;
     let work = Work::of(shape);
     let ceilings = &setting.ceilings;
-    let summary = |summary: &Summary| {
-        json!({
-            "samples": summary.count,
-            "median": summary.median,
-            "p10": summary.p10,
-            "p90": summary.p90,
-        })
-    };
     let check = measured.check.as_ref().map(|check| {
         json!({
             "outputs": check.exactness.total,
@@ -196,8 +354,8 @@ pub fn to_json(setting: &Setting<'_>, measured: &Measurement) -> Value {
         "grid": measured.plan.grid(),
         "sets": measured.sets,
         "calls_per_graph": measured.calls,
-        "replay_us": summary(&measured.replay),
-        "back_to_back_us": summary(&measured.back_to_back),
+        "replay_us": summary_to_json(&measured.replay),
+        "back_to_back_us": summary_to_json(&measured.back_to_back),
         "bytes": work.bytes,
         "flop": work.flop,
         "floor_us": ceilings.floor_us(&work),

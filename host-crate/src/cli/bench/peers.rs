@@ -1,0 +1,477 @@
+//! `--against`: what a user would run instead, timed by Python on the same card.
+//!
+//! `benches/peers/peers.py` is part of this program. It runs beside it, gets a line of JSON for each request
+//! and answers with one. Between requests it is idle, and so does not disturb what is timed here.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+
+use clap::ValueEnum;
+use nvfp4_dual_gemm::bench::Summary;
+use nvfp4_dual_gemm::bench::ceilings::{Arithmetic, ArithmeticSource};
+use nvfp4_dual_gemm::plan::Shape;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const PROGRAM: &str = include_str!("../../../benches/peers/peers.py");
+const PYTHON: &str = "python3";
+
+/// What Python needs.
+const NEEDED: &str = "--against needs python3 with PyTorch 2.8 or later, built for CUDA, and Triton: pip install torch";
+
+/// Groups of peers, as `--against` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Against {
+    /// bf16 products of torch: two of them and eager SiLU and product, or one and a fused kernel
+    TorchBf16,
+    /// One e4m3 product of torch, a scale factor per tensor, and a fused kernel
+    TorchFp8,
+    /// A bf16 kernel in Triton for everything, tuned for each shape
+    Triton,
+    /// All of these
+    All,
+}
+
+/// The peer that multiplies in 8 bits. All others do in bf16.
+pub const FP8: &str = "torch-fp8";
+
+impl Against {
+    /// The peers that are meant, each once.
+    pub fn names(chosen: &[Self]) -> Vec<&'static str> {
+        const PEERS: [(Against, &str); 4] = [
+            (Against::TorchBf16, "torch-bf16-eager"),
+            (Against::TorchBf16, "torch-bf16-fused"),
+            (Against::TorchFp8, FP8),
+            (Against::Triton, "triton"),
+        ];
+        let is_chosen = |group: &Self| chosen.contains(group) || chosen.contains(&Self::All);
+        let peers = PEERS.iter().filter(|(group, _)| is_chosen(group));
+        peers.map(|&(_, name)| name).collect()
+    }
+}
+
+/// Why no peer was timed.
+#[derive(Debug, thiserror::Error)]
+pub enum PeersError {
+    /// The device is emulated.
+    #[error("--against times other programs on the same card, and {device} is none; leave it out")]
+    Emulated {
+        /// Its name.
+        device: String,
+    },
+    /// There is no Python.
+    #[error("running {PYTHON}: {0}; {NEEDED}")]
+    Python(io::Error),
+    /// Python lacks a library.
+    #[error("{PYTHON} has no module {module}; {NEEDED}")]
+    MissingModule {
+        /// Its name.
+        module: String,
+    },
+    /// The peers can't run here.
+    #[error("the peers can't run: {what}; {NEEDED}")]
+    Unable {
+        /// Why not.
+        what: String,
+    },
+    /// Python ended before it had answered.
+    #[error("{PYTHON} ended ({status}) without an answer; its messages are above; {NEEDED}")]
+    Ended {
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// An answer isn't one.
+    #[error("{PYTHON} answered {line:?}: {error}")]
+    Answer {
+        /// What it said.
+        line: String,
+        /// What is wrong with it.
+        error: String,
+    },
+    /// The program could not be written, or the connexion broke.
+    #[error("talking to {PYTHON}: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// How peers are timed; as [`nvfp4_dual_gemm::bench::Settings`].
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Sets of operands used in turn.
+    pub sets: usize,
+    /// Launches timed in replay mode.
+    pub replays: usize,
+    /// How often a back-to-back graph goes through all sets.
+    pub rounds: usize,
+    /// Milliseconds of work before each mode.
+    pub warm_up_ms: f64,
+}
+
+/// What the peers run on.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Versions of PyTorch, Triton and CUDA.
+    pub software: String,
+    /// Microseconds of a kernel that does nothing, replayed.
+    pub empty_replay: Summary,
+    /// The rate of a large bf16 product.
+    pub arithmetic: Arithmetic,
+}
+
+/// What was measured of a peer on one shape.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// As in `peers.py`.
+    pub name: String,
+    /// Its times, or why there are none.
+    pub times: Result<Times, String>,
+}
+
+/// How long a peer takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Times {
+    /// Microseconds of a single call on an idle device.
+    pub replay: Summary,
+    /// Microseconds of a call among many.
+    pub back_to_back: Summary,
+    /// ‖C − exact‖ / ‖exact‖ for the peer's own operands.
+    pub relative_error: f64,
+    /// The tile that tuning chose.
+    pub tuned: Option<String>,
+}
+
+/// Python, running the peers.
+pub struct Peers {
+    child: Child,
+    /// `None` once it is to end.
+    requests: Option<ChildStdin>,
+    answers: Lines<BufReader<ChildStdout>>,
+    names: Vec<&'static str>,
+    _program: TempDir,
+}
+
+impl Peers {
+    /// Starts Python with the card of this UUID as its only one.
+    ///
+    /// # Errors
+    /// [`PeersError::Python`] if there is none, [`PeersError::Io`] if the program can't be written.
+    pub fn start(names: Vec<&'static str>, uuid: [u8; 16]) -> Result<Self, PeersError> {
+        // Triton reads the source of kernels: the program has to be a file.
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("peers.py");
+        fs::write(&file, PROGRAM)?;
+        let mut child = Command::new(PYTHON)
+            .arg(file)
+            .env("CUDA_VISIBLE_DEVICES", visible_device(uuid))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(PeersError::Python)?;
+        let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            unreachable!("both are pipes");
+        };
+        Ok(Self {
+            child,
+            requests: Some(requests),
+            answers: BufReader::new(answers).lines(),
+            names,
+            _program: directory,
+        })
+    }
+
+    /// What they run on; measures it, a product of `arithmetic_size`³ among others.
+    ///
+    /// # Errors
+    /// [`PeersError`].
+    pub fn describe(
+        &mut self,
+        timing: &Timing,
+        arithmetic_size: usize,
+    ) -> Result<About, PeersError> {
+        let answer = self.ask(&json!({
+            "replays": timing.replays,
+            "warm_up_ms": timing.warm_up_ms,
+            "arithmetic_size": arithmetic_size,
+        }))?;
+        parse_about(&answer)
+    }
+
+    /// Times every peer on a shape.
+    ///
+    /// # Errors
+    /// [`PeersError`]; a peer that can't run the shape is no error, but says so in its [`Peer`].
+    pub fn measure(&mut self, shape: &Shape, timing: &Timing) -> Result<Vec<Peer>, PeersError> {
+        if shape.batch() != 1 {
+            let refused = |name: &&str| Peer {
+                name: (*name).to_owned(),
+                times: Err("peers have no batches; L must be 1".to_owned()),
+            };
+            return Ok(self.names.iter().map(refused).collect());
+        }
+        let answer = self.ask(&json!({
+            "peers": self.names,
+            "m": shape.m(),
+            "n": shape.n(),
+            "k": shape.k(),
+            "sets": timing.sets,
+            "rounds": timing.rounds,
+            "replays": timing.replays,
+            "warm_up_ms": timing.warm_up_ms,
+        }))?;
+        parse_peers(&answer)
+    }
+
+    fn ask(&mut self, request: &Value) -> Result<String, PeersError> {
+        if let Some(requests) = &mut self.requests {
+            // If Python has ended, what it said before tells why.
+            match writeln!(requests, "{request}").and_then(|()| requests.flush()) {
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+                _ => {}
+            }
+        }
+        match self.answers.next() {
+            Some(line) => Ok(line?),
+            None => Err(PeersError::Ended {
+                status: self.child.wait()?,
+            }),
+        }
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        // Ends its loop over requests.
+        self.requests = None;
+        // Nothing depends on how it ends.
+        let _ = self.child.wait();
+    }
+}
+
+/// `GPU-` and the UUID as `nvidia-smi -L` writes it.
+fn visible_device(uuid: [u8; 16]) -> String {
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let groups = [0..4, 4..6, 6..8, 8..10, 10..16].map(|range| hex(&uuid[range]));
+    format!("GPU-{}", groups.join("-"))
+}
+
+#[derive(Deserialize)]
+struct RawAbout {
+    torch: String,
+    triton: String,
+    cuda: String,
+    empty_replay_us: Vec<f64>,
+    arithmetic_flop: f64,
+    arithmetic_us: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct RawPeers {
+    peers: Vec<RawPeer>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawPeer {
+    Failed {
+        peer: String,
+        error: String,
+    },
+    Timed {
+        peer: String,
+        relative_error: f64,
+        replay_us: Vec<f64>,
+        in_row_us: Vec<f64>,
+        tuned: Option<String>,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Refusal {
+    MissingModule { missing_module: String },
+    Unable { error: String },
+}
+
+fn parse<T: for<'a> Deserialize<'a>>(line: &str) -> Result<T, PeersError> {
+    match serde_json::from_str(line) {
+        Ok(Refusal::MissingModule { missing_module }) => {
+            return Err(PeersError::MissingModule {
+                module: missing_module,
+            });
+        }
+        Ok(Refusal::Unable { error }) => return Err(PeersError::Unable { what: error }),
+        Err(_) => {}
+    }
+    serde_json::from_str(line).map_err(|error| not_an_answer(line, error))
+}
+
+fn not_an_answer(line: &str, error: impl ToString) -> PeersError {
+    PeersError::Answer {
+        line: line.to_owned(),
+        error: error.to_string(),
+    }
+}
+
+fn summary(line: &str, samples: &[f64]) -> Result<Summary, PeersError> {
+    Summary::of(samples).ok_or_else(|| not_an_answer(line, "no samples"))
+}
+
+fn parse_about(line: &str) -> Result<About, PeersError> {
+    let raw: RawAbout = parse(line)?;
+    let product = summary(line, &raw.arithmetic_us)?;
+    Ok(About {
+        software: format!(
+            "PyTorch {}, Triton {}, CUDA {}",
+            raw.torch, raw.triton, raw.cuda
+        ),
+        empty_replay: summary(line, &raw.empty_replay_us)?,
+        arithmetic: Arithmetic {
+            flop_per_second: raw.arithmetic_flop / (1e-6 * product.median),
+            source: ArithmeticSource::Measured,
+        },
+    })
+}
+
+fn parse_peers(line: &str) -> Result<Vec<Peer>, PeersError> {
+    let raw: RawPeers = parse(line)?;
+    let peer = |raw| {
+        Ok(match raw {
+            RawPeer::Failed { peer, error } => Peer {
+                name: peer,
+                times: Err(error),
+            },
+            RawPeer::Timed {
+                peer,
+                relative_error,
+                replay_us,
+                in_row_us,
+                tuned,
+            } => Peer {
+                name: peer,
+                times: Ok(Times {
+                    replay: summary(line, &replay_us)?,
+                    back_to_back: summary(line, &in_row_us)?,
+                    relative_error,
+                    tuned,
+                }),
+            },
+        })
+    };
+    raw.peers.into_iter().map(peer).collect()
+}
+
+/// A peer's median in one mode.
+fn medians(peers: &[Peer], mode: impl Fn(&Times) -> Summary) -> impl Iterator<Item = (&str, f64)> {
+    peers.iter().filter_map(move |peer| {
+        let times = peer.times.as_ref().ok()?;
+        Some((peer.name.as_str(), mode(times).median))
+    })
+}
+
+/// The median of the fp8 peer in one mode.
+pub fn fp8(peers: &[Peer], mode: impl Fn(&Times) -> Summary) -> Option<f64> {
+    let mut found = medians(peers, mode).filter(|&(name, _)| name == FP8);
+    found.next().map(|(_, median)| median)
+}
+
+/// The fastest bf16 peer in one mode, and its median.
+pub fn best_bf16(peers: &[Peer], mode: impl Fn(&Times) -> Summary) -> Option<(&str, f64)> {
+    let bf16 = medians(peers, mode).filter(|&(name, _)| name != FP8);
+    bf16.min_by(|(_, one), (_, other)| one.total_cmp(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEERS: &str = r#"{"peers": [
+        {"peer": "torch-bf16-eager", "relative_error": 0.003, "replay_us": [66.0, 64.0, 65.0], "in_row_us": [60.0]},
+        {"peer": "torch-bf16-fused", "relative_error": 0.003, "replay_us": [50.0], "in_row_us": [46.0]},
+        {"peer": "torch-fp8", "relative_error": 0.002, "replay_us": [31.0], "in_row_us": [26.0]},
+        {"peer": "triton", "relative_error": 0.001, "replay_us": [51.0], "in_row_us": [45.0], "tuned": "BM: 16"}]}"#;
+
+    #[test]
+    fn the_best_bf16_peer_differs_by_mode() {
+        let peers = parse_peers(PEERS).unwrap();
+        assert_eq!(peers.len(), 4);
+        let eager = peers[0].times.as_ref().unwrap();
+        assert_eq!((eager.replay.median, eager.replay.count), (65.0, 3));
+        assert_eq!(
+            peers[3].times.as_ref().unwrap().tuned.as_deref(),
+            Some("BM: 16")
+        );
+        let (replay, row) = (
+            |times: &Times| times.replay,
+            |times: &Times| times.back_to_back,
+        );
+        assert_eq!(best_bf16(&peers, replay), Some(("torch-bf16-fused", 50.0)));
+        assert_eq!(best_bf16(&peers, row), Some(("triton", 45.0)));
+        assert_eq!(fp8(&peers, replay), Some(31.0));
+        assert_eq!(fp8(&peers[..2], replay), None);
+        assert_eq!(best_bf16(&peers[2..3], replay), None);
+    }
+
+    #[test]
+    fn a_peer_that_failed_says_why_and_is_not_compared() {
+        let line = r#"{"peers": [{"peer": "torch-fp8", "error": "RuntimeError: no"},
+            {"peer": "triton", "relative_error": 0.001, "replay_us": [51.0], "in_row_us": [45.0]}]}"#;
+        let peers = parse_peers(line).unwrap();
+        assert_eq!(peers[0].times.as_ref().unwrap_err(), "RuntimeError: no");
+        assert_eq!(fp8(&peers, |times| times.replay), None);
+        assert_eq!(
+            best_bf16(&peers, |times| times.replay),
+            Some(("triton", 51.0))
+        );
+    }
+
+    #[test]
+    fn the_arithmetic_ceiling_is_operations_over_the_median() {
+        let line = r#"{"torch": "2.11.0", "triton": "3.6.0", "cuda": "13.0", "device": "H", "uuid": "0",
+            "empty_replay_us": [3.0, 2.0, 9.0], "arithmetic_flop": 1.0e12, "arithmetic_us": [1000, 1250, 5000]}"#;
+        let about = parse_about(line).unwrap();
+        assert_eq!(about.software, "PyTorch 2.11.0, Triton 3.6.0, CUDA 13.0");
+        assert_eq!(about.empty_replay.median, 3.0);
+        assert!((about.arithmetic.flop_per_second / 800e12 - 1.0).abs() < 1e-12);
+        assert_eq!(about.arithmetic.source, ArithmeticSource::Measured);
+    }
+
+    #[test]
+    fn refusals_and_nonsense_are_told_apart() {
+        let error = |line| parse_peers(line).unwrap_err().to_string();
+        let missing = error(r#"{"missing_module": "triton"}"#);
+        assert!(
+            missing.starts_with("python3 has no module triton; --against needs"),
+            "{missing}"
+        );
+        assert!(missing.contains("pip install torch"));
+        assert!(
+            error(r#"{"error": "torch is 2.1"}"#)
+                .contains("can't run: torch is 2.1; --against needs")
+        );
+        assert!(error("Traceback").starts_with("python3 answered \"Traceback\": "));
+        let none = r#"{"peers": [{"peer": "triton", "relative_error": 0, "replay_us": [], "in_row_us": [1]}]}"#;
+        assert!(error(none).ends_with("no samples"));
+    }
+
+    #[test]
+    fn groups_become_peers() {
+        use Against::*;
+        assert_eq!(Against::names(&[Triton, TorchFp8]), ["torch-fp8", "triton"]);
+        assert_eq!(Against::names(&[All, Triton]).len(), 4);
+        assert_eq!(Against::names(&[TorchBf16]).len(), 2);
+        // The program knows every one of them.
+        for name in Against::names(&[All]) {
+            assert!(PROGRAM.contains(&format!("\"{name}\": (")), "{name}");
+        }
+    }
+
+    #[test]
+    fn uuids_are_written_as_cuda_reads_them() {
+        let uuid = std::array::from_fn(|index| 0x10 * index as u8 + 0x0a);
+        assert_eq!(
+            visible_device(uuid),
+            "GPU-0a1a2a3a-4a5a-6a7a-8a9a-aabacadaeafa"
+        );
+    }
+}
