@@ -13,7 +13,7 @@ answer a line on standard output. By hand:
     echo '{"peers": ["triton"], "m": 16, "n": 4096, "k": 7168, "sets": 7, "rounds": 8, "replays": 100,
            "warm_up_ms": 50}' | tr -d '\\n' | python3 peers.py
 
-The first line that it prints says what it runs on; times are in microseconds.
+Times are in microseconds.
 """
 
 import ctypes
@@ -360,13 +360,10 @@ def describe(request, stream):
     )
     del a, product
     torch.cuda.empty_cache()
-    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     return {
         "torch": torch.__version__,
         "triton": triton.__version__,
         "cuda": torch.version.cuda,
-        "device": properties.name,
-        "uuid": str(properties.uuid),
         "empty_replay_us": empty,
         "arithmetic_flop": 2 * size**3,
         "arithmetic_us": large,
@@ -380,7 +377,6 @@ def main():
     if not hasattr(torch.cuda.CUDAGraph, "raw_cuda_graph"):
         answer({"error": f"torch is {torch.__version__}; needed is 2.8 or later"})
         sys.exit(1)
-    torch.cuda.set_device(int(os.environ.get("PEERS_DEVICE", "0")))
     torch.manual_seed(0)
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):

@@ -1,7 +1,10 @@
 //! `bench`: how long shapes take, next to what the device could do.
 
 mod peers;
+mod plot;
+mod provenance;
 mod report;
+mod table;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -15,14 +18,17 @@ use nvfp4_dual_gemm::bench::baseline::{Baseline, EmptyLaunch};
 use nvfp4_dual_gemm::bench::ceilings::{Arithmetic, Ceilings};
 use nvfp4_dual_gemm::bench::timing::Submission;
 use nvfp4_dual_gemm::bench::{self, BenchError, Case, Settings, shapes};
-use nvfp4_dual_gemm::driver::{self, api, prefer_fast_emulation};
+use nvfp4_dual_gemm::driver::{api, prefer_fast_emulation};
 use nvfp4_dual_gemm::plan::{Shape, Tile};
 
 use super::device::{self, Opened};
 use super::progress::Bar;
 use super::{exit_code, parse_inputs};
 use peers::{About, Against, Peers, PeersError, Timing};
+use plot::Plot;
+use provenance::Provenance;
 use report::Row;
+use table::Table;
 
 #[derive(Args)]
 pub struct BenchArgs {
@@ -78,6 +84,12 @@ pub struct BenchArgs {
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
+    /// Write a line for each shape and implementation
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Draw time against M, with the floors of bytes and arithmetic, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 /// Bytes that the memory's rates are measured with.
@@ -155,6 +167,7 @@ impl BenchArgs {
 /// What all measurements of a run have in common.
 pub struct Setting<'a> {
     device: &'a Opened,
+    provenance: Provenance,
     l2_bytes: usize,
     submission: Submission,
     ceilings: Ceilings,
@@ -166,6 +179,10 @@ pub struct Setting<'a> {
 
 pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let cases = args.cases()?;
+    let shapes: Vec<Shape> = cases.iter().map(|case| case.shape).collect();
+    let plot = args.plot.as_deref();
+    let plot = plot.map(|path| Plot::create(path, &shapes)).transpose()?;
+    let mut table = args.csv.as_deref().map(Table::create).transpose()?;
     let device = device::open_with(args.ptx.as_deref())?;
     if device.is_emulated() && !args.dry_run {
         return Err(BenchError::Emulated {
@@ -184,9 +201,9 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let setting = Setting::measure(&device, args, peers.as_mut())?;
     let mut out = std::io::stdout();
     if args.json {
-        writeln!(out, "{}", setting.to_json()?)?;
+        writeln!(out, "{}", setting.to_json())?;
     } else {
-        write!(out, "{}", setting.heading()?)?;
+        write!(out, "{}", setting.heading())?;
         writeln!(out, "{}", report::HEADER)?;
     }
     let mut rows = Vec::new();
@@ -207,7 +224,13 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
             writeln!(out, "{}", row.lines(&setting))?;
         }
         out.flush()?;
+        if let Some(table) = &mut table {
+            table.write(&setting, &row)?;
+        }
         rows.push(row);
+    }
+    if let Some(plot) = plot {
+        plot.draw(&setting, &rows)?;
     }
     if !args.json {
         write!(
@@ -282,6 +305,7 @@ impl<'a> Setting<'a> {
         };
         Ok(Self {
             device,
+            provenance: Provenance::of(&device.name)?,
             l2_bytes,
             submission,
             ceilings: Ceilings { memory, arithmetic },
@@ -289,15 +313,5 @@ impl<'a> Setting<'a> {
             peers,
             dry_run: args.dry_run,
         })
-    }
-
-    /// Driver and its CUDA version.
-    fn driver(&self) -> anyhow::Result<String> {
-        let driver = driver::info()?;
-        let (major, minor) = driver.version;
-        Ok(format!(
-            "{} {}, CUDA {major}.{minor}",
-            driver.kind, driver.library
-        ))
     }
 }

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use super::Setting;
 use super::peers::{self, Peer, Times};
 
+/// The kernel's name among its peers.
+pub const OURS: &str = "nvfp4-dual-gemm";
+
 /// What was measured on one shape.
 pub struct Row {
     /// The kernel.
@@ -23,7 +26,7 @@ M x N x K          tile     sets  replay µs     p10     p90  in row µs     p10
 
 impl Setting<'_> {
     /// What was run on, and what it can do, a line each.
-    pub fn heading(&self) -> anyhow::Result<String> {
+    pub fn heading(&self) -> String {
         let memory = self.ceilings.memory;
         let arithmetic = match self.ceilings.arithmetic {
             Some(arithmetic) => format!(
@@ -39,13 +42,14 @@ impl Setting<'_> {
         };
         let mut heading = format!(
             "device        {}\n\
-             driver        {}\n\
+             driver        {}; {}\n\
              kernels       {}\n\
              memory        copy {:.2} TB/s (read + written), read {:.2} TB/s, measured; L2 {} MiB\n\
              arithmetic    {arithmetic}\n\
              empty kernel  {:.2} µs a replay, {:.2} µs in a row; {how}\n",
             self.device.describe(),
-            self.driver()?,
+            self.provenance.driver,
+            self.provenance.date,
             self.device.ptx_origin,
             memory.copy / 1e12,
             memory.read / 1e12,
@@ -59,20 +63,21 @@ impl Setting<'_> {
                 peers.software, peers.empty_replay.median
             ));
         }
-        Ok(heading)
+        heading
     }
 
     /// The same as an object.
-    pub fn to_json(&self) -> anyhow::Result<Value> {
+    pub fn to_json(&self) -> Value {
         let (major, minor) = self.device.gpu().compute_capability;
-        Ok(json!({
+        json!({
             "device": self.device.name,
             "emulated": self.device.is_emulated(),
             "dry_run": self.dry_run,
             "compute_capability": format!("{major}.{minor}"),
             "multiprocessors": self.device.gpu().multiprocessors,
             "l2_bytes": self.l2_bytes,
-            "driver": self.driver()?,
+            "driver": self.provenance.driver,
+            "date": self.provenance.date,
             "ptx": self.device.ptx_origin,
             "graphs": self.submission == Submission::Graph,
             "copy_bytes_per_second": self.ceilings.memory.copy,
@@ -85,7 +90,7 @@ impl Setting<'_> {
                 "software": peers.software,
                 "empty_replay_us": peers.empty_replay.median,
             })),
-        }))
+        })
     }
 }
 
@@ -195,7 +200,8 @@ fn line(setting: &Setting<'_>, measured: &Measurement) -> String {
     )
 }
 
-fn tile(measured: &Measurement) -> String {
+/// Rows and columns of a tile, and the CTAs that share its K.
+pub fn tile(measured: &Measurement) -> String {
     let (kernel, split_k) = (measured.kernel(), measured.plan.split_k());
     format!("{}x{}/{split_k}", kernel.tile_m, kernel.tile_n)
 }
