@@ -8,13 +8,15 @@
 //!
 //! Which 16 products, in which order, is the kernel's choice: see [`KOrder`].
 
-use rayon::prelude::*;
+mod panel;
+
+use std::ops::Range;
 
 use nvfp4_dual_gemm_kernel::contract::hopper::{STAGE_K, WGMMA_K};
 
-use super::step::{NAN_BITS, raw_exponent, round_toward_zero, shift_toward_zero};
+use super::panel::Loops;
+use super::step::{raw_exponent, round_toward_zero, shift_toward_zero};
 use super::{Accumulators, Operands, RowBlock};
-use crate::matrix::Nvfp4MatrixView;
 
 /// How the sum over K is taken apart: CTAs of a cluster share the stages of K. Each sums its share; the
 /// shares are added at the end, in the order of ranks.
@@ -22,6 +24,20 @@ use crate::matrix::Nvfp4MatrixView;
 pub struct KOrder {
     /// CTAs: 1, 2 or 4.
     pub split_k: u32,
+}
+
+impl KOrder {
+    /// The stages of each share, ranks ascending.
+    fn shares(self, stages: usize) -> impl Iterator<Item = Range<usize>> {
+        let ranks = self.split_k as usize;
+        (0..ranks).map(move |rank| stages * rank / ranks..stages * (rank + 1) / ranks)
+    }
+}
+
+/// One product of some rows: as the tensor core makes it, and in f64.
+struct Products {
+    chain: Vec<f32>,
+    exact: Vec<f64>,
 }
 
 /// Fractional bits of a term below the largest raw exponent.
@@ -37,33 +53,40 @@ const STEPS_PER_STAGE: usize = STAGE / STEP;
 /// # Panics
 /// If the block is not one of `operands`.
 pub fn row_block(operands: &Operands<'_>, block: &RowBlock, order: KOrder) -> Accumulators<f32> {
-    operands.assert_contains(block);
-    let decode = |matrix: Nvfp4MatrixView<'_>, rows: std::ops::Range<usize>| -> Vec<Row> {
-        rows.into_par_iter()
-            .map(|row| Row::decode(matrix, block.batch, row))
-            .collect()
-    };
-    let a = decode(operands.a(), block.rows.clone());
-    let product = |weights: Nvfp4MatrixView<'_>| -> Vec<f32> {
-        let b = decode(weights, 0..operands.n());
-        let elements = (0..a.len() * b.len()).into_par_iter();
-        elements
-            .map(|index| {
-                let (row, column) = (index / b.len(), index % b.len());
-                dot(&a[row], &b[column], order)
-            })
-            .collect()
-    };
-    Accumulators {
-        acc1: product(operands.b1()),
-        acc2: product(operands.b2()),
-    }
+    row_block_and_exact(operands, block, order).0
 }
 
-/// A row of a matrix in the order in which `wgmma` takes its elements, filled up to whole stages.
-struct Row {
-    elements: Vec<Element>,
-    has_nan: bool,
+/// As [`row_block`], and with it, at little cost, what
+/// [`float64::row_block`](super::float64::row_block) gives, up to the order of additions.
+///
+/// # Panics
+/// If the block is not one of `operands`.
+pub fn row_block_and_exact(
+    operands: &Operands<'_>,
+    block: &RowBlock,
+    order: KOrder,
+) -> (Accumulators<f32>, Accumulators<f64>) {
+    row_block_by(Loops::best(), operands, block, order)
+}
+
+fn row_block_by(
+    loops: Loops,
+    operands: &Operands<'_>,
+    block: &RowBlock,
+    order: KOrder,
+) -> (Accumulators<f32>, Accumulators<f64>) {
+    operands.assert_contains(block);
+    let [first, second] =
+        [operands.b1(), operands.b2()].map(|b| panel::product(loops, operands, b, block, order));
+    let chain = Accumulators {
+        acc1: first.chain,
+        acc2: second.chain,
+    };
+    let exact = Accumulators {
+        acc1: first.exact,
+        acc2: second.exact,
+    };
+    (chain, exact)
 }
 
 /// `significand · 2^(exponent − 10)`, the fields of an f16.
@@ -74,11 +97,14 @@ struct Element {
 }
 
 impl Element {
+    /// Of a value; a smaller one's factor is a subnormal f16.
+    const LEAST_EXPONENT: i32 = -7;
+
     /// # Panics
     /// In debug builds, if `value` is no f16.
     fn new(value: f32) -> Self {
-        // What the kernel multiplies is 2^-7 of the value; the smallest of those are subnormal f16.
-        let exponent = (raw_exponent(value) - 7).max(-14);
+        // What the kernel multiplies is 2^-7 of the value.
+        let exponent = raw_exponent(value).max(Self::LEAST_EXPONENT) - 7;
         let significand = value * 2f32.powi(10 - 7 - exponent);
         debug_assert_eq!(significand.fract(), 0.0, "{value} is no f16");
         Self {
@@ -88,64 +114,18 @@ impl Element {
     }
 }
 
-impl Row {
-    fn decode(matrix: Nvfp4MatrixView<'_>, batch: usize, row: usize) -> Self {
-        let columns = matrix.shape().columns();
-        let positions = (0..columns.next_multiple_of(STAGE)).map(element_at);
-        let mut has_nan = false;
-        let elements = positions.map(|k| {
-            if k >= columns {
-                return Element::default();
-            }
-            let value = matrix.value(batch, row, k);
-            has_nan |= value.is_nan();
-            if value.is_nan() {
-                return Element::default();
-            }
-            Element::new(value)
-        });
-        let elements = elements.collect();
-        Self { elements, has_nan }
-    }
-}
-
-/// The element of K at a place of the order: step by step, each quad thread's four elements.
-fn element_at(place: usize) -> usize {
-    let (stage, within) = (place / STAGE, place % STAGE);
-    let (step, slot) = (within / STEP, within % STEP);
-    let (quad_thread, element) = (slot / QUAD, slot % QUAD);
-    stage * STAGE + quad_thread * (STAGE / QUAD) + step * QUAD + element
-}
-
-fn dot(a: &Row, b: &Row, order: KOrder) -> f32 {
-    if a.has_nan || b.has_nan {
-        return f32::from_bits(NAN_BITS);
-    }
-    let stages = a.elements.len() / STAGE;
-    let ranks = order.split_k as usize;
-    let share = |rank: usize| {
-        let first = stages * rank / ranks * STEPS_PER_STAGE;
-        let end = stages * (rank + 1) / ranks * STEPS_PER_STAGE;
-        (first..end).fold(0.0, |sum, step| {
-            let at = step * STEP;
-            let (a, b) = (&a.elements[at..at + STEP], &b.elements[at..at + STEP]);
-            add_products(sum, a.iter().zip(b))
-        })
-    };
-    let total = (0..ranks)
-        .map(share)
-        .fold(0.0, |total, share| total + share);
-    // Each factor was 2^-7 of its value.
-    total * 16_384.0
+/// The place of an element of K in the order: step by step, each quad thread's four elements.
+fn place_of(k: usize) -> usize {
+    let (stage, within) = (k / STAGE, k % STAGE);
+    let (quad_thread, of_thread) = (within / (STAGE / QUAD), within % (STAGE / QUAD));
+    let (step, element) = (of_thread / QUAD, of_thread % QUAD);
+    stage * STAGE + step * STEP + quad_thread * QUAD + element
 }
 
 /// One `wgmma` for one output.
-fn add_products<'a>(
-    c: f32,
-    products: impl Iterator<Item = (&'a Element, &'a Element)> + Clone,
-) -> f32 {
+fn add_products(c: f32, products: impl Iterator<Item = (Element, Element)> + Clone) -> f32 {
     let nonzero = products.filter(|(a, b)| a.significand != 0 && b.significand != 0);
-    let exponent = |(a, b): (&Element, &Element)| i32::from(a.exponent) + i32::from(b.exponent);
+    let exponent = |(a, b): (Element, Element)| i32::from(a.exponent) + i32::from(b.exponent);
     let Some(mut highest) = nonzero.clone().map(exponent).max() else {
         return c;
     };
@@ -171,20 +151,93 @@ fn add_products<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inputs::{InputKind, Inputs};
+    use crate::matrix::{Nvfp4Matrix, Nvfp4MatrixView};
+    use crate::reference::{NAN_BITS, float64};
     use nvfp4_dual_gemm_kernel::contract::hopper::activation_position;
 
     /// The device's own formula for the order, and the one here, are inverse to each other up to the
     /// order within a step, which does not matter.
     #[test]
     fn steps_have_the_elements_that_the_device_gives_them() {
-        let mut seen = [0; STAGE];
-        for place in 0..STAGE {
-            let k = element_at(place);
-            seen[k] += 1;
-            assert_eq!(activation_position(k as u32) as usize / STEP, place / STEP);
+        for k in 0..STAGE {
+            assert_eq!(
+                activation_position(k as u32) as usize / STEP,
+                place_of(k) / STEP
+            );
         }
-        assert_eq!(seen, [1; STAGE]);
-        assert_eq!(element_at(STAGE), STAGE);
+        let mut places: Vec<usize> = (0..2 * STAGE).map(place_of).collect();
+        places.sort_unstable();
+        assert!(places.into_iter().eq(0..2 * STAGE));
+    }
+
+    /// An accumulator of A·B1ᵀ, step by step.
+    fn by_definition(inputs: &Inputs, [row, column]: [usize; 2], order: KOrder) -> f32 {
+        let (a, b) = (inputs.a.view(), inputs.b1.view());
+        let columns = a.shape().columns();
+        let has_nan = |matrix: Nvfp4MatrixView<'_>, row| {
+            (0..columns).any(|k| matrix.value(0, row, k).is_nan())
+        };
+        if has_nan(a, row) || has_nan(b, column) {
+            return f32::from_bits(NAN_BITS);
+        }
+        let places = columns.next_multiple_of(STAGE);
+        let mut elements = vec![(Element::default(), Element::default()); places];
+        for k in 0..columns {
+            let values = (a.value(0, row, k), b.value(0, column, k));
+            elements[place_of(k)] = (Element::new(values.0), Element::new(values.1));
+        }
+        let shares = order.shares(places / STAGE).map(|stages| {
+            let elements = &elements[stages.start * STAGE..stages.end * STAGE];
+            let steps = elements.chunks_exact(STEP);
+            steps.fold(0.0, |sum, step| add_products(sum, step.iter().copied()))
+        });
+        shares.fold(0.0, |total, share| total + share) * 16_384.0
+    }
+
+    fn same_bits(one: &[f32], other: &[f32]) -> bool {
+        let other = other.iter().map(|x| x.to_bits());
+        one.iter().map(|x| x.to_bits()).eq(other)
+    }
+
+    #[test]
+    fn panels_give_what_steps_one_by_one_give() {
+        for (kind, k, split_k) in [
+            (InputKind::Contest, 3136, 1),
+            (InputKind::Contest, 1024, 4),
+            (InputKind::Full, 832, 1),
+            (InputKind::Full, 1088, 2),
+            (InputKind::Normal, 576, 2),
+        ] {
+            let mut inputs = Inputs::new(kind, 6, 20, k, 1, 7).unwrap();
+            if split_k == 2 {
+                let shape = inputs.b1.shape();
+                let (elements, mut scales) = inputs.b1.into_parts();
+                scales[shape.scale_layout().offset(3, k / 16 - 1)] = 0x7F;
+                inputs.b1 = Nvfp4Matrix::from_tiled_scales(shape, elements, scales).unwrap();
+            }
+            let order = KOrder { split_k };
+            let operands =
+                Operands::new(inputs.a.view(), inputs.b1.view(), inputs.b2.view()).unwrap();
+            let block = RowBlock {
+                batch: 0,
+                rows: 1..6,
+            };
+            let (chain, exact) = row_block_and_exact(&operands, &block, order);
+            for (index, found) in chain.acc1.iter().enumerate() {
+                let at = [1 + index / 20, index % 20];
+                let wanted = by_definition(&inputs, at, order);
+                assert_eq!(found.to_bits(), wanted.to_bits(), "{kind} at {at:?}");
+            }
+            let wanted = float64::row_block(&operands, &block);
+            let bits = |values: &[f64]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&exact.acc2), bits(&wanted.acc2));
+            assert_eq!(bits(&exact.acc1), bits(&wanted.acc1));
+            let (portable, _) = row_block_by(Loops::Portable, &operands, &block, order);
+            assert!(
+                same_bits(&portable.acc1, &chain.acc1) && same_bits(&portable.acc2, &chain.acc2)
+            );
+        }
     }
 
     #[test]
@@ -209,8 +262,7 @@ mod tests {
             exponent,
         };
         let one = element(1024, 0);
-        let sum =
-            |c, pairs: &[(Element, Element)]| add_products(c, pairs.iter().map(|(a, b)| (a, b)));
+        let sum = |c, pairs: &[(Element, Element)]| add_products(c, pairs.iter().copied());
         assert_eq!(sum(0.0, &[(one, one)]), 1.0);
         assert_eq!(sum(2.0, &[(one, one), (element(-1024, 0), one)]), 2.0);
         // 2^-24 and 2^-24 below 1: each is kept by 25 bits, and only their sum by f32.

@@ -56,8 +56,8 @@ pub struct BenchArgs {
     /// Seed of the random inputs
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Sets of operands used in turn [default: enough that their weights fill the L2 cache four times,
-    /// at least 4 and at most 32]
+    /// Sets of operands used in turn [default: enough that what their calls read and write fills the L2
+    /// cache four times, at least 4 and at most 32]
     #[arg(long, value_parser = at_least_one)]
     sets: Option<usize>,
     /// Launches timed in replay mode; a quarter as many in back-to-back mode

@@ -3,6 +3,7 @@
 use nvfp4_dual_gemm::bench::Measurement;
 use nvfp4_dual_gemm::bench::Summary;
 use nvfp4_dual_gemm::bench::ceilings::{ArithmeticSource, Work};
+use nvfp4_dual_gemm::bench::exactness::Exactness;
 use nvfp4_dual_gemm::bench::timing::Submission;
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ pub struct Row {
 
 /// Headings of [`Row::lines`].
 pub const HEADER: &str = "\
-M x N x K          tile     sets  replay µs     p10     p90  in row µs     p10     p90  floor µs  MB/call   TB/s   mem  TFLOP/s  arith  rounded right  max ulp  check";
+M x N x K          tile     sets  replay µs     p10     p90  in row µs     p10     p90  floor µs  MB/call   TB/s   mem  TFLOP/s  arith  rounded right  by steps  check";
 
 impl Setting<'_> {
     /// What was run on, and what it can do, a line each.
@@ -166,19 +167,22 @@ fn line(setting: &Setting<'_>, measured: &Measurement) -> String {
     let per_second = |amount: u64| amount as f64 / (1e-6 * in_row.median);
     let percent = |share: f64| format!("{:.0} %", 100.0 * share);
     let arithmetic = ceilings.arithmetic_share(&work, in_row.median);
-    let (rounded, ulp, verdict) = match &measured.check {
+    let (rounded, by_steps, verdict) = match &measured.check {
         None => ("-".to_owned(), "-".to_owned(), "not checked".to_owned()),
         Some(check) => (
             format!(
                 "{:.3} %",
                 100.0 * check.exactness.correctly_rounded_fraction()
             ),
-            check.exactness.max_ulp.to_string(),
+            format!(
+                "{:.3} %",
+                100.0 * check.exactness.step_by_step.exact_fraction()
+            ),
             verdict(measured),
         ),
     };
     format!(
-        "{:<18} {:<8} {:>4}  {:>9.2} {:>7.2} {:>7.2}  {:>9.2} {:>7.2} {:>7.2}  {:>8.2}  {:>7.1}  {:>5.2} {:>5}  {:>7.0} {:>6}  {:>13} {:>8}  {}",
+        "{:<18} {:<8} {:>4}  {:>9.2} {:>7.2} {:>7.2}  {:>9.2} {:>7.2} {:>7.2}  {:>8.2}  {:>7.1}  {:>5.2} {:>5}  {:>7.0} {:>6}  {:>13}  {:>8}  {}",
         measured.case.shape.to_string(),
         tile(measured),
         measured.sets,
@@ -195,7 +199,7 @@ fn line(setting: &Setting<'_>, measured: &Measurement) -> String {
         per_second(work.flop) / 1e12,
         arithmetic.map_or("-".to_owned(), percent),
         rounded,
-        ulp,
+        by_steps,
         verdict,
     )
 }
@@ -213,14 +217,21 @@ fn verdict(measured: &Measurement) -> String {
     if check.passed() {
         return format!("passed ({:.1} s)", check.time.as_secs_f64());
     }
+    let Exactness {
+        beyond_bound,
+        step_by_step: steps,
+        total,
+        first,
+        ..
+    } = &check.exactness;
     let mut text = format!(
-        "FAILED: {} of {} beyond the bound, {} changed, {} bytes outside",
-        check.exactness.beyond_bound,
-        check.exactness.total,
+        "FAILED: of {total} outputs {} more than 1 ulp off the device's steps, {beyond_bound} beyond the \
+         bound, {} changed, {} bytes outside",
+        steps.beyond_one_ulp(),
         check.changed,
         check.guard_bytes_written
     );
-    for mismatch in &check.exactness.first {
+    for mismatch in first.iter().chain(&steps.first) {
         text.push_str(&format!("\n  {mismatch}"));
     }
     text
@@ -229,9 +240,18 @@ fn verdict(measured: &Measurement) -> String {
 /// What the columns mean, and how the kernel compares with its peers.
 pub fn footer(rows: &[Row], no_check: bool, dry_run: bool) -> String {
     let mut text = "\
-replay: one graph launch on an idle device; in row: a call within a graph of many. Rates and shares are those in a row.
+replay: one graph launch on an idle device; in row: a call within a graph of many, where on Hopper a call may copy
+weights while the one before still runs. Rates and shares are those in a row.
 "
     .to_owned();
+    if !no_check {
+        text.push_str(
+            "\
+check: every output of every set. Rounded right: equal to the exact product, rounded. By steps: equal to what the
+tensor core's own sums give, others within 1 ulp. After each mode all bits are compared with those before.
+",
+        );
+    }
     if rows.iter().any(|row| !row.peers.is_empty()) {
         text.push_str(&comparison(rows));
     }
@@ -342,6 +362,8 @@ fn to_json(setting: &Setting<'_>, measured: &Measurement) -> Value {
             "beyond_bound": check.exactness.beyond_bound,
             "max_ulp": check.exactness.max_ulp,
             "max_share_of_bound": check.exactness.max_share_of_bound,
+            "equal_to_steps": check.exactness.step_by_step.histogram[0],
+            "beyond_one_ulp_of_steps": check.exactness.step_by_step.beyond_one_ulp(),
             "changed": check.changed,
             "guard_bytes_written": check.guard_bytes_written,
             "seconds": check.time.as_secs_f64(),
