@@ -30,65 +30,85 @@ use provenance::Provenance;
 use report::Row;
 use table::Table;
 
+pub const EXAMPLES: &str = "\
+Examples:
+  nvfp4-dual-gemm bench --shapes decode
+  nvfp4-dual-gemm bench --shapes decode --against all --csv decode.csv --plot decode.svg
+  nvfp4-dual-gemm bench --m 16 --n 4096 --k 7168 --tile 16:1 --tile 16:2
+  nvfp4-dual-gemm bench --m 16 --n 64 --k 256 --dry-run
+
+Exit status: 0 if all results are right, 1 if one is wrong, 2 on an error.";
+
 #[derive(Args)]
 pub struct BenchArgs {
     /// Which shapes: contest, decode, prefill, or a file of lines M N K [L]
-    #[arg(long, default_value = "contest", conflicts_with_all = ["m", "n", "k", "l"])]
+    #[arg(long, value_name = "SET|FILE", default_value = "contest", conflicts_with_all = ["m", "n", "k", "l"], help_heading = "Shapes")]
     shapes: String,
     /// Rows of A and C, instead of a set of shapes
-    #[arg(long, requires_all = ["n", "k"])]
+    #[arg(long, requires_all = ["n", "k"], help_heading = "Shapes")]
     m: Option<usize>,
     /// Rows of B1 and B2, columns of C
-    #[arg(long, requires_all = ["m", "k"])]
+    #[arg(long, requires_all = ["m", "k"], help_heading = "Shapes")]
     n: Option<usize>,
     /// Columns of A, B1 and B2
-    #[arg(long, requires_all = ["m", "n"])]
+    #[arg(long, requires_all = ["m", "n"], help_heading = "Shapes")]
     k: Option<usize>,
     /// Number of dual GEMMs in the batch
-    #[arg(long, requires_all = ["m", "n", "k"])]
+    #[arg(long, requires_all = ["m", "n", "k"], help_heading = "Shapes")]
     l: Option<usize>,
     /// Tile instead of the plan's: on Hopper tokens:split_k, on Blackwell columns; may be repeated
-    #[arg(long, value_parser = parse_tile)]
+    #[arg(long, value_parser = parse_tile, help_heading = "Shapes")]
     tile: Vec<Tile>,
     /// How inputs are drawn: contest, full or normal
-    #[arg(long, default_value = "contest", value_parser = parse_inputs)]
+    #[arg(long, default_value = "contest", value_parser = parse_inputs, help_heading = "Shapes")]
     inputs: InputKind,
     /// Seed of the random inputs
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, help_heading = "Shapes")]
     seed: u64,
     /// Sets of operands used in turn [default: enough that what their calls read and write fills the L2
     /// cache four times, at least 4 and at most 32]
-    #[arg(long, value_parser = at_least_one)]
+    #[arg(long, value_parser = at_least_one, help_heading = "Timing")]
     sets: Option<usize>,
-    /// Launches timed in replay mode; a quarter as many in back-to-back mode
-    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
+    /// Launches timed in replay mode; a quarter as many graphs of many calls
+    #[arg(long, default_value_t = 100, value_parser = at_least_one, help_heading = "Timing")]
     replays: usize,
-    /// How often a back-to-back graph goes through all sets
-    #[arg(long, default_value_t = 8, value_parser = at_least_one)]
+    /// How often a graph of many calls goes through all sets
+    #[arg(long, default_value_t = 8, value_parser = at_least_one, help_heading = "Timing")]
     rounds: usize,
     /// Milliseconds of work before each mode is timed
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 50.0,
+        help_heading = "Timing"
+    )]
     warm_up: f64,
     /// Time these too, on the same card; needs python3 with PyTorch and Triton
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "PEERS")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "PEERS",
+        help_heading = "Timing"
+    )]
     against: Vec<Against>,
     /// Do not compare any output with the reference; the output says so
-    #[arg(long)]
+    #[arg(long, help_heading = "Timing")]
     no_check: bool,
     /// Go through every step once, on any device, at shapes that it can take; times mean nothing
-    #[arg(long)]
+    #[arg(long, help_heading = "Timing")]
     dry_run: bool,
     /// File with another build of the kernels
     #[arg(long, value_name = "FILE")]
     ptx: Option<PathBuf>,
     /// Print JSON, one object a line
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
     /// Write a line for each shape and implementation
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     csv: Option<PathBuf>,
     /// Draw time against M, with the floors of bytes and arithmetic, as SVG
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     plot: Option<PathBuf>,
 }
 

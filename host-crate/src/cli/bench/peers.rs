@@ -161,9 +161,19 @@ impl Peers {
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("peers.py");
         fs::write(&file, PROGRAM)?;
-        let mut child = Command::new(PYTHON)
+        let mut python = Command::new(PYTHON);
+        python
             .arg(file)
-            .env("CUDA_VISIBLE_DEVICES", visible_device(uuid))
+            .env("CUDA_VISIBLE_DEVICES", visible_device(uuid));
+        Self::spawn(python, names, directory)
+    }
+
+    fn spawn(
+        mut python: Command,
+        names: Vec<&'static str>,
+        program: TempDir,
+    ) -> Result<Self, PeersError> {
+        let mut child = python
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -176,7 +186,7 @@ impl Peers {
             requests: Some(requests),
             answers: BufReader::new(answers).lines(),
             names,
-            _program: directory,
+            _program: program,
         })
     }
 
@@ -464,6 +474,63 @@ mod tests {
         for name in Against::names(&[All]) {
             assert!(PROGRAM.contains(&format!("\"{name}\": (")), "{name}");
         }
+    }
+
+    /// A shell in the place of Python.
+    fn peers_of(script: &str) -> Peers {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]);
+        Peers::spawn(shell, vec!["triton"], tempfile::tempdir().unwrap()).unwrap()
+    }
+
+    const TIMING: Timing = Timing {
+        sets: 7,
+        replays: 100,
+        rounds: 8,
+        warm_up_ms: 50.0,
+    };
+
+    #[test]
+    fn a_request_is_a_line_and_so_is_its_answer() {
+        // Answers with the request as the reason of a failure.
+        let mut peers = peers_of(
+            r#"while read -r line; do
+                 echo "$line" | sed 's/"/\\"/g; s/.*/{"peers": [{"peer": "triton", "error": "&"}]}/'
+               done"#,
+        );
+        for m in [16, 32] {
+            let shape = Shape::new(m, 64, 128, 1).unwrap();
+            let found = peers.measure(&shape, &TIMING).unwrap();
+            let request = found[0].times.as_ref().unwrap_err();
+            let request: Value = serde_json::from_str(request).unwrap();
+            let wanted = json!({
+                "peers": ["triton"], "m": m, "n": 64, "k": 128,
+                "sets": 7, "rounds": 8, "replays": 100, "warm_up_ms": 50.0,
+            });
+            assert_eq!(request, wanted);
+        }
+    }
+
+    #[test]
+    fn batches_are_not_asked_for() {
+        let mut peers = peers_of("exit 3");
+        let shape = Shape::new(16, 64, 128, 2).unwrap();
+        let found = peers.measure(&shape, &TIMING).unwrap();
+        assert!(found[0].times.as_ref().unwrap_err().contains("L must be 1"));
+    }
+
+    #[test]
+    fn an_end_without_an_answer_is_an_error() {
+        let error = peers_of("exit 3").describe(&TIMING, 64).unwrap_err();
+        let PeersError::Ended { status } = error else {
+            panic!("{error}");
+        };
+        assert_eq!(status.code(), Some(3));
+        let missing = Command::new("no-such-python");
+        let Err(error) = Peers::spawn(missing, vec![], tempfile::tempdir().unwrap()) else {
+            panic!("there is no such program");
+        };
+        assert!(error.to_string().contains("pip install torch"), "{error}");
     }
 
     #[test]

@@ -467,35 +467,112 @@ mod tests {
         }
     }
 
+    /// Rows of tokens, ours, and the peers, of which the first loses at every M.
+    fn rows() -> Vec<Row> {
+        [
+            (1, 17.0, 64.0, 31.0),
+            (64, 18.0, 80.0, 32.0),
+            (512, 84.0, 107.0, 52.0),
+        ]
+        .map(|(m, ours, bf16, fp8)| row(m, ours, &[("torch-bf16-eager", bf16), ("torch-fp8", fp8)]))
+        .into()
+    }
+
+    /// The attributes `names` of every element of a kind, as numbers.
+    fn numbers<const N: usize>(svg: &str, tag: &str, names: [&str; N]) -> Vec<[f64; N]> {
+        let document = roxmltree::Document::parse(svg).unwrap();
+        let elements = document.descendants().filter(|node| node.has_tag_name(tag));
+        let number =
+            |node: roxmltree::Node<'_, '_>, name| node.attribute(name).unwrap().parse().unwrap();
+        elements
+            .map(|node| names.map(|name| number(node, name)))
+            .collect()
+    }
+
     #[test]
-    fn look() {
-        let all = |m, us, a, b, c, d| {
-            row(
-                m,
-                us,
-                &[
-                    ("torch-bf16-eager", a),
-                    ("torch-bf16-fused", b),
-                    ("torch-fp8", c),
-                    ("triton", d),
-                ],
-            )
-        };
-        let rows = [
-            all(1, 17.0, 64.8, 50.4, 31.2, 49.0),
-            all(16, 17.0, 65.8, 49.9, 30.7, 51.7),
-            all(64, 18.5, 80.2, 53.5, 32.4, 52.6),
-            all(128, 27.0, 65.3, 52.2, 32.7, 53.2),
-            all(256, 44.0, 80.8, 55.8, 34.4, 65.5),
-            all(512, 84.0, 107.2, 89.2, 52.6, 104.9),
-            all(4096, 640.0, 764.0, 672.0, 388.0, 842.0),
+    fn every_curve_is_drawn_and_named() {
+        let svg = svg(&CEILINGS, "an H100, 2025-01-01", &rows()).unwrap();
+        let document = roxmltree::Document::parse(&svg).unwrap();
+        let texts: Vec<&str> = document
+            .descendants()
+            .filter(|node| node.has_tag_name("text"))
+            .map(|node| node.text().unwrap().trim())
+            .collect();
+        for (text, times) in [
+            ("an H100, 2025-01-01", 1),
+            ("nvfp4-dual-gemm", 1),
+            ("torch-bf16-eager", 1),
+            ("torch-fp8", 1),
+            ("floor of bytes, at 2.90 TB/s", 1),
+            ("floor of arithmetic, at 789 TFLOP/s", 1),
+            ("One call, replayed on an idle device; N 4096, K 7168", 1),
+            ("A call among many in a row; N 4096, K 7168", 1),
+            ("time of a call, µs", 2),
+            // Ticks where something was measured, and at round times.
+            ("512", 2),
+            ("100", 2),
+        ] {
+            let found = texts.iter().filter(|&&found| found == text).count();
+            assert_eq!(found, times, "{text:?} in {texts:?}");
+        }
+        // A marker for each of 3 curves and 3 M in two panels, and in the legend.
+        let markers = numbers(&svg, "circle", ["cx", "cy"]);
+        assert_eq!(markers.len(), 2 * 9 + 3);
+        // In the first panel, curve by curve: a longer time is higher up, a larger M further right, and
+        // equal factors are equal distances.
+        let [ours, bf16, fp8] = [0, 3, 6].map(|first| &markers[first..first + 3]);
+        for (index, [x, y]) in ours.iter().enumerate() {
+            assert!(bf16[index][1] < *y && bf16[index][0] == *x);
+            assert!(bf16[index][1] < fp8[index][1]);
+        }
+        let [first, second, third] = [ours[0][0], ours[1][0], ours[2][0]];
+        assert!(((second - first) / (third - first) - 6.0 / 9.0).abs() < 0.01);
+        let per_factor =
+            |from: [f64; 2], to: [f64; 2], factor: f64| (from[1] - to[1]) / factor.ln();
+        let scale = per_factor(ours[0], bf16[0], 64.0 / 17.0);
+        assert!((per_factor(ours[0], ours[2], 84.0 / 17.0) / scale - 1.0).abs() < 0.02);
+    }
+
+    #[test]
+    fn a_peer_without_a_time_is_no_curve() {
+        let mut rows = rows();
+        for row in &mut rows {
+            row.peers[1].times = Err("out of memory".to_owned());
+        }
+        let svg = svg(&CEILINGS, "", &rows).unwrap();
+        assert!(!svg.contains("torch-fp8"));
+        assert_eq!(numbers(&svg, "circle", ["r"]).len(), 2 * 6 + 2);
+    }
+
+    #[test]
+    fn families_have_two_m() {
+        let shape = |m, n| Shape::new(m, n, 64, 1).unwrap();
+        let family = |n| Family { n, k: 64, batch: 1 };
+        assert_eq!(Family::all(&[shape(1, 8), shape(1, 16), shape(1, 8)]), []);
+        let shapes = [
+            shape(1, 8),
+            shape(1, 16),
+            shape(2, 8),
+            shape(3, 24),
+            shape(4, 16),
         ];
-        let svg = svg(
-            &CEILINGS,
-            "NVIDIA H100 80GB HBM3, driver 580.159.04, CUDA 13.0, 2025-11-28",
-            &rows,
-        )
-        .unwrap();
-        std::fs::write("/tmp/look.svg", svg).unwrap();
+        assert_eq!(Family::all(&shapes), [family(8), family(16)]);
+    }
+
+    #[test]
+    fn axes_end_at_round_numbers() {
+        assert_eq!(
+            (round_number(17.0, false), round_number(17.0, true)),
+            (10.0, 20.0)
+        );
+        assert_eq!(
+            (round_number(0.7, false), round_number(0.7, true)),
+            (0.5, 1.0)
+        );
+        assert_eq!(
+            (round_number(200.0, false), round_number(200.0, true)),
+            (200.0, 200.0)
+        );
+        assert_eq!(round_numbers(5.0, 100.0), [5.0, 10.0, 20.0, 50.0, 100.0]);
     }
 }

@@ -393,3 +393,91 @@ fn to_json(setting: &Setting<'_>, measured: &Measurement) -> Value {
         "passed": measured.check.as_ref().map(|_| measured.passed()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use nvfp4_dual_gemm::bench::Case;
+    use nvfp4_dual_gemm::kernels::Output;
+    use nvfp4_dual_gemm::plan::{DualGemm, Gpu, Shape};
+
+    use super::*;
+
+    fn of(median: f64) -> Summary {
+        Summary::of(&[median]).unwrap()
+    }
+
+    fn row() -> Row {
+        let shape = Shape::new(16, 4096, 7168, 1).unwrap();
+        let peer = |name: &str, replay, back_to_back| Peer {
+            name: name.to_owned(),
+            times: Ok(Times {
+                replay: of(replay),
+                back_to_back: of(back_to_back),
+                relative_error: 0.0,
+                tuned: None,
+            }),
+        };
+        Row {
+            measured: Measurement {
+                case: Case { shape, tile: None },
+                plan: DualGemm::plan(shape, Output::F16, Gpu::H200).unwrap(),
+                sets: 7,
+                calls: 56,
+                replay: of(18.0),
+                back_to_back: of(13.0),
+                check: None,
+            },
+            peers: vec![
+                peer("torch-bf16-eager", 66.0, 60.0),
+                peer("torch-bf16-fused", 50.0, 52.0),
+                peer("torch-fp8", 30.0, 26.0),
+            ],
+        }
+    }
+
+    #[test]
+    fn ratios_are_ours_over_theirs_in_the_same_mode() {
+        assert_eq!(
+            row().all_ratios(),
+            [[Some(0.6), Some(0.36)], [Some(0.5), Some(0.25)]]
+        );
+        let mut row = row();
+        row.peers[2].times = Err("no".to_owned());
+        assert_eq!(row.all_ratios()[0], [None, Some(0.36)]);
+    }
+
+    #[test]
+    fn the_comparison_has_a_table_for_each_mode() {
+        let text = footer(&[row()], false, false);
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        for wanted in [
+            [
+                "16x4096x7168",
+                "18.00",
+                "66.00",
+                "50.00",
+                "30.00",
+                "0.60",
+                "0.36",
+            ],
+            [
+                "16x4096x7168",
+                "13.00",
+                "60.00",
+                "52.00",
+                "26.00",
+                "0.50",
+                "0.25",
+            ],
+        ] {
+            assert!(
+                lines.iter().any(|line| *line == wanted),
+                "no {wanted:?} in:\n{text}"
+            );
+        }
+        assert!(!footer(&[], false, false).contains("fp8"));
+    }
+}
