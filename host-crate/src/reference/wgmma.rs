@@ -200,6 +200,41 @@ mod tests {
         one.iter().map(|x| x.to_bits()).eq(other)
     }
 
+    /// Panels give what steps one by one give.
+    fn assert_like_steps(inputs: &Inputs, order: KOrder) {
+        let operands = Operands::new(inputs.a.view(), inputs.b1.view(), inputs.b2.view()).unwrap();
+        let n = operands.n();
+        let block = RowBlock {
+            batch: 0,
+            rows: 1..operands.m(),
+        };
+        let (chain, exact) = row_block_and_exact(&operands, &block, order);
+        for (index, found) in chain.acc1.iter().enumerate() {
+            let at = [1 + index / n, index % n];
+            let wanted = by_definition(inputs, at, order);
+            assert_eq!(found.to_bits(), wanted.to_bits(), "{found} at {at:?}");
+        }
+        let wanted = float64::row_block(&operands, &block);
+        let bits = |values: &[f64]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&exact.acc1), bits(&wanted.acc1));
+        assert_eq!(bits(&exact.acc2), bits(&wanted.acc2));
+        let (portable, _) = row_block_by(Loops::Portable, &operands, &block, order);
+        assert!(same_bits(&portable.acc1, &chain.acc1) && same_bits(&portable.acc2, &chain.acc2));
+    }
+
+    /// `matrix` with other scale factors: `code` has the present ones, by row and block.
+    fn with_scales(matrix: Nvfp4Matrix, code: impl Fn(usize, usize) -> Option<u8>) -> Nvfp4Matrix {
+        let shape = matrix.shape();
+        let (elements, mut scales) = matrix.into_parts();
+        for row in 0..shape.rows() {
+            for block in 0..shape.blocks() {
+                let at = shape.scale_layout().offset(row, block);
+                scales[at] = code(row, block).unwrap_or(scales[at]);
+            }
+        }
+        Nvfp4Matrix::from_tiled_scales(shape, elements, scales).unwrap()
+    }
+
     #[test]
     fn panels_give_what_steps_one_by_one_give() {
         for (kind, k, split_k) in [
@@ -209,35 +244,28 @@ mod tests {
             (InputKind::Full, 1088, 2),
             (InputKind::Normal, 576, 2),
         ] {
-            let mut inputs = Inputs::new(kind, 6, 20, k, 1, 7).unwrap();
-            if split_k == 2 {
-                let shape = inputs.b1.shape();
-                let (elements, mut scales) = inputs.b1.into_parts();
-                scales[shape.scale_layout().offset(3, k / 16 - 1)] = 0x7F;
-                inputs.b1 = Nvfp4Matrix::from_tiled_scales(shape, elements, scales).unwrap();
-            }
-            let order = KOrder { split_k };
-            let operands =
-                Operands::new(inputs.a.view(), inputs.b1.view(), inputs.b2.view()).unwrap();
-            let block = RowBlock {
-                batch: 0,
-                rows: 1..6,
-            };
-            let (chain, exact) = row_block_and_exact(&operands, &block, order);
-            for (index, found) in chain.acc1.iter().enumerate() {
-                let at = [1 + index / 20, index % 20];
-                let wanted = by_definition(&inputs, at, order);
-                assert_eq!(found.to_bits(), wanted.to_bits(), "{kind} at {at:?}");
-            }
-            let wanted = float64::row_block(&operands, &block);
-            let bits = |values: &[f64]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&exact.acc2), bits(&wanted.acc2));
-            assert_eq!(bits(&exact.acc1), bits(&wanted.acc1));
-            let (portable, _) = row_block_by(Loops::Portable, &operands, &block, order);
-            assert!(
-                same_bits(&portable.acc1, &chain.acc1) && same_bits(&portable.acc2, &chain.acc2)
-            );
+            let inputs = Inputs::new(kind, 6, 20, k, 1, 7).unwrap();
+            assert_like_steps(&inputs, KOrder { split_k });
         }
+    }
+
+    #[test]
+    fn a_nan_fills_its_row_or_column() {
+        let mut inputs = Inputs::new(InputKind::Contest, 6, 20, 320, 1, 7).unwrap();
+        let nan_in = |nan_row| move |row, block| (row == nan_row && block == 19).then_some(0x7F);
+        inputs.a = with_scales(inputs.a, nan_in(2));
+        inputs.b1 = with_scales(inputs.b1, nan_in(13));
+        assert_like_steps(&inputs, KOrder { split_k: 2 });
+    }
+
+    /// Four steps with small products leave an accumulator that the next steps, with large ones, cut.
+    #[test]
+    fn an_accumulator_below_the_window_is_cut() {
+        let mut inputs = Inputs::new(InputKind::Full, 6, 20, 256, 1, 7).unwrap();
+        let code = |_, block| Some([0x01, 0x78, 0, 0][block % 4]);
+        inputs.a = with_scales(inputs.a, code);
+        inputs.b1 = with_scales(inputs.b1, code);
+        assert_like_steps(&inputs, KOrder { split_k: 1 });
     }
 
     #[test]

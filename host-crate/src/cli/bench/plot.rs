@@ -439,7 +439,7 @@ mod tests {
     };
 
     fn around(median: f64) -> Summary {
-        Summary::of(&[0.97 * median, median, 1.05 * median]).unwrap()
+        Summary::of(&[median - 1.0, median, median + 25.0]).unwrap()
     }
 
     fn row(m: usize, us: f64, peers: &[(&str, f64)]) -> Row {
@@ -531,6 +531,22 @@ mod tests {
             |from: [f64; 2], to: [f64; 2], factor: f64| (from[1] - to[1]) / factor.ln();
         let scale = per_factor(ours[0], bf16[0], 64.0 / 17.0);
         assert!((per_factor(ours[0], ours[2], 84.0 / 17.0) / scale - 1.0).abs() < 0.02);
+    }
+
+    #[test]
+    fn a_panel_shows_one_mode() {
+        let family = Family::of(&rows()[0].measured.case.shape);
+        for (mode, medians) in [
+            (Mode::Replay, [17.0, 64.0, 31.0]),
+            (Mode::InRow, [13.0, 60.0, 27.0]),
+        ] {
+            let curves = curves(&rows(), family, mode);
+            let of_first: Vec<(f64, f64)> = curves
+                .iter()
+                .map(|curve| (curve.points[0].0, curve.points[0].1.median))
+                .collect();
+            assert_eq!(of_first, medians.map(|us| (1.0, us)));
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! H the sum of the highest raw exponents of the step's nonzero elements in a row and a column, and L that
 //! of the exponents of their lowest set bits:
 //!
-//! - *The sum of 16 products is exact* in f32 if `H − L ≤ 18`, and in f64 if `H − L ≤ 47`: it is a multiple of
-//!   2^L below 2^(H+6).
+//! - *The sum of 16 products is exact* in f32 if `H − L ≤ 18`: it is a multiple of 2^L below 2^(H+6). In f64
+//!   it is wherever nothing is cut.
 //! - *Nothing is cut* before the last rounding if 2^(max(H, E) − 25), which no grid is coarser than, divides
 //!   C and 2^L. The sum with C then has at most 32 bits.
 //!
@@ -228,7 +228,7 @@ fn add_step<const FMA: bool>(
         let mut left = add_sums::<F32_SPAN>(sums, ALL, &of_step.map(f64::from), exponents);
         if left != 0 {
             let of_step = step_in_f64::<FMA>(a, row, b, step);
-            left = add_sums::<F64_SPAN>(sums, left, &of_step, exponents);
+            left = add_sums::<LARGEST_SPAN>(sums, left, &of_step, exponents);
         }
         if left != 0 {
             add_left(sums, left, (a, row), b, step);
@@ -267,9 +267,10 @@ struct StepExponents<'a> {
     b: &'a Exponents<B_ROWS>,
 }
 
-/// H − L up to which a sum of 16 products is exact in f32, and in f64.
+/// H − L up to which a sum of 16 products is exact in f32.
 const F32_SPAN: i32 = 24 - 6;
-const F64_SPAN: i32 = 53 - 6;
+/// The largest H − L of a step in which nothing is cut.
+const LARGEST_SPAN: i32 = FRACTION_BITS;
 /// One bit for each column.
 const ALL: u32 = (1 << B_ROWS) - 1;
 
