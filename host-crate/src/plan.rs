@@ -475,10 +475,14 @@ impl DualGemm {
 
     /// How the sum over K is taken apart; `None` on Blackwell, where it is not.
     pub fn k_order(&self) -> Option<KOrder> {
+        let shape = TileShape {
+            tokens: self.kernel.tile_m,
+        };
         self.architecture
             .has(Gpu::H200.compute_capability)
             .then_some(KOrder {
                 split_k: self.split_k,
+                k_shares: shape.k_shares(),
             })
     }
 

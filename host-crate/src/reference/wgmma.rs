@@ -10,27 +10,35 @@
 
 mod panel;
 
-use std::ops::Range;
-
 use nvfp4_dual_gemm_kernel::contract::hopper::{STAGE_K, WGMMA_K};
 
 use super::panel::Loops;
 use super::step::{raw_exponent, round_toward_zero, shift_toward_zero};
 use super::{Accumulators, Operands, RowBlock};
 
-/// How the sum over K is taken apart: CTAs of a cluster share the stages of K. Each sums its share; the
-/// shares are added at the end, in the order of ranks.
+/// How the sum over K is taken apart: CTAs of a cluster share the stages of K, warps of a CTA the
+/// elements of a stage. Each sums its share; the shares are added at the end, one CTA's after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KOrder {
     /// CTAs: 1, 2 or 4.
     pub split_k: u32,
+    /// Warps: 1 or 2.
+    pub k_shares: u32,
 }
 
 impl KOrder {
-    /// The stages of each share, ranks ascending.
-    fn shares(self, stages: usize) -> impl Iterator<Item = Range<usize>> {
-        let ranks = self.split_k as usize;
-        (0..ranks).map(move |rank| stages * rank / ranks..stages * (rank + 1) / ranks)
+    /// The steps of each share of so many stages, in the order in which the shares are added.
+    fn shares(self, stages: usize) -> impl Iterator<Item = impl Iterator<Item = usize>> {
+        let (ranks, warps) = (self.split_k as usize, self.k_shares as usize);
+        let steps = STEPS_PER_STAGE / warps;
+        (0..ranks * warps).map(move |share| {
+            let (rank, warp) = (share / warps, share % warps);
+            let own_stages = stages * rank / ranks..stages * (rank + 1) / ranks;
+            own_stages.flat_map(move |stage| {
+                let first = stage * STEPS_PER_STAGE + warp * steps;
+                first..first + steps
+            })
+        })
     }
 }
 
@@ -150,6 +158,8 @@ fn add_products(c: f32, products: impl Iterator<Item = (Element, Element)> + Clo
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use super::*;
     use crate::inputs::{InputKind, Inputs};
     use crate::matrix::{Nvfp4Matrix, Nvfp4MatrixView};
@@ -187,10 +197,10 @@ mod tests {
             let values = (a.value(0, row, k), b.value(0, column, k));
             elements[place_of(k)] = (Element::new(values.0), Element::new(values.1));
         }
-        let shares = order.shares(places / STAGE).map(|stages| {
-            let elements = &elements[stages.start * STAGE..stages.end * STAGE];
-            let steps = elements.chunks_exact(STEP);
-            steps.fold(0.0, |sum, step| add_products(sum, step.iter().copied()))
+        let shares = order.shares(places / STAGE).map(|steps| {
+            steps.fold(0.0, |sum, step| {
+                add_products(sum, elements[step * STEP..][..STEP].iter().copied())
+            })
         });
         shares.fold(0.0, |total, share| total + share) * 16_384.0
     }
@@ -198,6 +208,25 @@ mod tests {
     fn same_bits(one: &[f32], other: &[f32]) -> bool {
         let other = other.iter().map(|x| x.to_bits());
         one.iter().map(|x| x.to_bits()).eq(other)
+    }
+
+    const WHOLE: KOrder = KOrder {
+        split_k: 1,
+        k_shares: 1,
+    };
+
+    #[test]
+    fn shares_take_stages_and_halves_of_stages() {
+        let order = KOrder {
+            split_k: 2,
+            k_shares: 2,
+        };
+        let shares: Vec<Vec<usize>> = order.shares(3).map(Iterator::collect).collect();
+        let steps = |ranges: &[Range<usize>]| ranges.iter().cloned().flatten().collect::<Vec<_>>();
+        assert_eq!(shares[0], steps(&[0..8]));
+        assert_eq!(shares[1], steps(&[8..16]));
+        assert_eq!(shares[2], steps(&[16..24, 32..40]));
+        assert_eq!(shares[3], steps(&[24..32, 40..48]));
     }
 
     /// Panels give what steps one by one give.
@@ -237,15 +266,15 @@ mod tests {
 
     #[test]
     fn panels_give_what_steps_one_by_one_give() {
-        for (kind, k, split_k) in [
-            (InputKind::Contest, 3136, 1),
-            (InputKind::Contest, 1024, 4),
-            (InputKind::Full, 832, 1),
-            (InputKind::Full, 1088, 2),
-            (InputKind::Normal, 576, 2),
+        for (kind, k, split_k, k_shares) in [
+            (InputKind::Contest, 3136, 1, 1),
+            (InputKind::Contest, 1024, 4, 2),
+            (InputKind::Full, 832, 1, 2),
+            (InputKind::Full, 1088, 2, 1),
+            (InputKind::Normal, 576, 2, 2),
         ] {
             let inputs = Inputs::new(kind, 6, 20, k, 1, 7).unwrap();
-            assert_like_steps(&inputs, KOrder { split_k });
+            assert_like_steps(&inputs, KOrder { split_k, k_shares });
         }
     }
 
@@ -255,7 +284,7 @@ mod tests {
         let nan_in = |nan_row| move |row, block| (row == nan_row && block == 19).then_some(0x7F);
         inputs.a = with_scales(inputs.a, nan_in(2));
         inputs.b1 = with_scales(inputs.b1, nan_in(13));
-        assert_like_steps(&inputs, KOrder { split_k: 2 });
+        assert_like_steps(&inputs, WHOLE);
     }
 
     /// Four steps with small products leave an accumulator that the next steps, with large ones, cut.
@@ -265,7 +294,7 @@ mod tests {
         let code = |_, block| Some([0x01, 0x78, 0, 0][block % 4]);
         inputs.a = with_scales(inputs.a, code);
         inputs.b1 = with_scales(inputs.b1, code);
-        assert_like_steps(&inputs, KOrder { split_k: 1 });
+        assert_like_steps(&inputs, WHOLE);
     }
 
     #[test]

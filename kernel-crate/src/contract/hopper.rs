@@ -32,15 +32,10 @@ pub const ROW_BYTES: u32 = 128;
 
 /// Columns of C in a CTA's tile.
 pub const TILE_N: u32 = 64;
-/// Warpgroups that multiply. Each has 32 columns of C, the rows of B1 and of B2 for them: the M of
-/// `wgmma`.
-pub const CONSUMER_WARPGROUPS: u32 = 2;
-/// Warps that multiply.
-pub const CONSUMER_WARPS: u32 = 4 * CONSUMER_WARPGROUPS;
+/// Warps whose sums make up a tile. Each has 8 columns of C, the rows of B1 and of B2 for them.
+pub const COLUMN_WARPS: u32 = 8;
 /// Columns of C that one warp computes.
-pub const COLUMNS_PER_WARP: u32 = TILE_N / CONSUMER_WARPS;
-/// Threads of a CTA: the last warpgroup fills the rings.
-pub const THREADS: u32 = 128 * (CONSUMER_WARPGROUPS + 1);
+pub const COLUMNS_PER_WARP: u32 = TILE_N / COLUMN_WARPS;
 
 /// Bytes of one matrix's weights in a stage.
 pub const WEIGHT_BYTES: u32 = TILE_N * ROW_BYTES;
@@ -51,8 +46,8 @@ pub const SCALE_BYTES: u32 = SCALE_TILE_BYTES * (STAGE_K / MMA_K);
 pub const MAX_SPLIT_K: u32 = 4;
 /// CTAs of a cluster of the prefill design: neighbours along N, with the same tokens.
 pub const PREFILL_CLUSTER: u32 = 2;
-/// Warps of the decode design that dequantise activations; the fourth of their warpgroup loads.
-pub const DEQUANTIZE_WARPS: u32 = 3;
+/// Most warps of the decode design that dequantise activations.
+pub const MAX_DEQUANTIZE_WARPS: u32 = 8;
 
 /// Elements are dequantised to 2^-7 of their value (`dequantize.rs` says why), and so products are this
 /// much too small. The epilogue makes up for it, exactly.
@@ -61,7 +56,7 @@ pub const PRODUCT_SCALE: f32 = 1.0 / 16_384.0;
 /// Where a tile's activations come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Design {
-    /// Dequantised by the CTA itself; two CTAs, of this grid and the next, fit an SM.
+    /// Dequantised by the CTA itself.
     Decode,
     /// Dequantised by a grid before.
     Prefill,
@@ -82,67 +77,90 @@ impl TileShape {
         }
     }
 
-    /// Stages of weights and slots of activations.
-    const fn depths(self) -> (u32, u32) {
-        match self.tokens {
-            8 => (4, 8),
-            16 => (4, 4),
-            32 => (3, 4),
-            64 => (3, 2),
-            128 => (4, 9),
-            _ => (3, 5),
-        }
-    }
-
-    /// Most shared memory that a CTA may have, in bytes. An SM has 228 KiB, of which every CTA
-    /// takes 1 KiB more than it asks for.
-    const fn shared_limit(self) -> u32 {
-        match self.design() {
-            Design::Decode => 113 * 1024,
-            Design::Prefill => SHARED_BYTES_LIMIT,
-        }
-    }
-
-    /// Threads × registers that a CTA may have at launch.
-    pub const fn min_ctas_per_sm(self) -> u32 {
+    /// Warps that share each stage's K, for each eight columns. With few tokens registers are free,
+    /// and more warps hide each other's latencies; with many, sums fill the registers.
+    pub const fn k_shares(self) -> u32 {
         match self.design() {
             Design::Decode => 2,
             Design::Prefill => 1,
         }
     }
 
+    /// Slots of each stage that a warp multiplies.
+    pub const fn slots_per_share(self) -> u32 {
+        SLOTS_PER_STAGE / self.k_shares()
+    }
+
+    /// Words of weights whose `wgmma`s are in flight together, 1 or 2: as many as registers allow.
+    pub const fn words_per_group(self) -> u32 {
+        if self.tokens == 64 { 1 } else { 2 }
+    }
+
+    /// Warps that multiply.
+    pub const fn consumer_warps(self) -> u32 {
+        COLUMN_WARPS * self.k_shares()
+    }
+
+    /// Warps that dequantise activations: one for each 32 rows of the ring of slots, or each second.
+    ///
+    /// The same warp always fills the same rows, and so is never more than one phase from their barriers.
+    pub const fn dequantize_warps(self) -> u32 {
+        let units = self.depths().1 * self.tokens / 32;
+        if units < MAX_DEQUANTIZE_WARPS {
+            units
+        } else {
+            MAX_DEQUANTIZE_WARPS
+        }
+    }
+
+    /// Threads of a CTA. After the warps that multiply come, in the decode design, those that
+    /// dequantise; last a warpgroup that copies.
+    pub const fn threads(self) -> u32 {
+        32 * self.consumer_warps() + 32 * self.max_dequantize_warps() + 128
+    }
+
+    const fn max_dequantize_warps(self) -> u32 {
+        match self.design() {
+            Design::Decode => MAX_DEQUANTIZE_WARPS,
+            Design::Prefill => 0,
+        }
+    }
+
     /// Registers of a thread that multiplies.
     pub const fn consumer_registers(self) -> u32 {
         match self.tokens {
-            8..=32 => 88,
-            64 => 96,
+            8..=64 => 88,
             _ => 240,
         }
     }
 
-    /// Registers of a thread that fills the rings.
-    pub const fn producer_registers(self) -> u32 {
+    /// Registers of a thread that dequantises, and of one that copies.
+    pub const DEQUANTIZE_REGISTERS: u32 = 64;
+    pub const COPY_REGISTERS: u32 = 24;
+
+    /// Stages of weights and slots of activations.
+    const fn depths(self) -> (u32, u32) {
         match self.tokens {
-            8..=32 => 64,
-            64 => 48,
-            _ => 24,
+            8 => (10, 16),
+            16 => (9, 16),
+            32 => (8, 8),
+            64 => (4, 8),
+            128 => (4, 9),
+            _ => (3, 5),
         }
     }
 }
 
 /// Threads that arrive per phase on each barrier.
 pub mod arrivals {
-    use super::{CONSUMER_WARPS, DEQUANTIZE_WARPS, Design, PREFILL_CLUSTER, TileShape};
+    use super::{COLUMN_WARPS, Design, PREFILL_CLUSTER, TileShape};
 
     /// `full` of a stage: the load thread's `arrive.expect_tx`; the copies add their bytes.
     pub const STAGE_FULL: u32 = 1;
 
-    /// `empty` of a stage: one thread of each warp that reads it.
+    /// `empty` of a stage: one thread of each warp that multiplies.
     pub const fn stage_empty(shape: TileShape) -> u32 {
-        match shape.design() {
-            Design::Decode => CONSUMER_WARPS + DEQUANTIZE_WARPS,
-            Design::Prefill => CONSUMER_WARPS,
-        }
+        shape.consumer_warps()
     }
 
     /// `full` of a slot: one thread of each warp that writes it, 32 tokens at a time; or the load
@@ -158,10 +176,13 @@ pub mod arrivals {
     /// activations were copied to.
     pub const fn slot_empty(shape: TileShape) -> u32 {
         match shape.design() {
-            Design::Decode => CONSUMER_WARPS,
-            Design::Prefill => CONSUMER_WARPS * PREFILL_CLUSTER,
+            Design::Decode => COLUMN_WARPS,
+            Design::Prefill => COLUMN_WARPS * PREFILL_CLUSTER,
         }
     }
+
+    /// `sums`: the load thread's `arrive.expect_tx`; the other warps' sums add their bytes.
+    pub const SUMS: u32 = 1;
 }
 
 /// A ring of equal pieces of shared memory, by byte offsets, each with a barrier that tells when it is
@@ -179,12 +200,12 @@ pub struct RingPlan {
 /// Byte offsets in a CTA's dynamic shared memory, with T tokens to a tile.
 ///
 /// ```text
-/// stage 0 │ B1 64×128 B │ B2 64×128 B │ SFB1 2 KiB │ SFB2 2 KiB │ decode: A T×128 B │ SFA 2 KiB │
+/// stage 0 │ B1 64×128 B │ B2 64×128 B │ SFB1 2 KiB │ SFB2 2 KiB │
 /// stage 1 │ …
 /// slot 0  │ A as f16, T×128 B │
 /// slot 1  │ …
-/// decode: the partial sums of other CTAs
-/// stages' full[], empty[] │ slots' full[], empty[]
+/// decode: partial sums of other warps
+/// stages' full[], empty[] │ slots' full[], empty[] │ decode: sums
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedPlan {
@@ -195,11 +216,9 @@ pub struct SharedPlan {
     pub b2: u32,
     pub scale_b1: u32,
     pub scale_b2: u32,
-    pub a: u32,
-    pub scale_a: u32,
-    /// Whether the partial sums lie where the stages were.
-    pub sums_overlay_stages: bool,
+    /// Offsets within the whole.
     pub partial_sums: u32,
+    pub sums: u32,
     pub total_bytes: u32,
 }
 
@@ -208,26 +227,14 @@ impl SharedPlan {
         let b2 = WEIGHT_BYTES;
         let scale_b1 = b2 + WEIGHT_BYTES;
         let scale_b2 = scale_b1 + SCALE_BYTES;
-        let a = scale_b2 + SCALE_BYTES;
-        let scale_a = a + shape.tokens * ROW_BYTES;
-        let stage_bytes = match shape.design() {
-            Design::Decode => scale_a + SCALE_BYTES,
-            Design::Prefill => a,
-        };
+        let stage_bytes = scale_b2 + SCALE_BYTES;
         let slot_bytes = shape.tokens * ROW_BYTES;
         let (stages, slots) = shape.depths();
         let first_slot = stages * stage_bytes;
         let after_slots = first_slot + slots * slot_bytes;
-        let barriers = 16 * (stages + slots);
-        let sum_bytes = match shape.design() {
-            Design::Decode => partial_sum_bytes(shape.tokens),
-            Design::Prefill => 0,
-        };
-        let sums_overlay_stages = after_slots + sum_bytes + barriers > shape.shared_limit();
-        let (partial_sums, full) = if sums_overlay_stages {
-            (0, after_slots)
-        } else {
-            (after_slots, after_slots + sum_bytes)
+        let full = match shape.design() {
+            Design::Decode => after_slots + MAX_PARTIAL_SUM_BYTES_PER_TOKEN * shape.tokens,
+            Design::Prefill => after_slots,
         };
         let slots_full = full + 16 * stages;
         Self {
@@ -249,32 +256,33 @@ impl SharedPlan {
             b2,
             scale_b1,
             scale_b2,
-            a,
-            scale_a,
-            sums_overlay_stages,
-            partial_sums,
-            total_bytes: full + barriers,
+            partial_sums: after_slots,
+            sums: slots_full + 16 * slots,
+            total_bytes: slots_full + 16 * slots + 8,
         }
     }
 
-    /// Bytes of weights that arrive on a stage's `full` barrier when the stage holds `tiles` tiles of
-    /// scale factors, 1 to 4. Tensor copies always credit their whole box, out-of-bounds elements
-    /// included; scale factors are copied exactly.
-    pub const fn weight_transaction_bytes(tiles: u32) -> u32 {
+    /// Bytes that arrive on a stage's `full` barrier when the stage holds `tiles` tiles of scale
+    /// factors, 1 to 4. Tensor copies always credit their whole box, out-of-bounds elements included;
+    /// scale factors are copied exactly.
+    pub const fn stage_transaction_bytes(tiles: u32) -> u32 {
         2 * (WEIGHT_BYTES + SCALE_TILE_BYTES * tiles)
     }
-
-    /// Bytes of packed activations that arrive besides in the decode design.
-    pub const fn activation_transaction_bytes(shape: TileShape, tiles: u32) -> u32 {
-        shape.tokens * ROW_BYTES + SCALE_TILE_BYTES * tiles
-    }
 }
 
-/// Bytes of the partial sums that the CTAs of the largest cluster send to one of them: from each other
-/// CTA, both products of its share of the columns.
-const fn partial_sum_bytes(tokens: u32) -> u32 {
-    2 * 4 * tokens * TILE_N * (MAX_SPLIT_K - 1) / MAX_SPLIT_K
+/// Warps of all CTAs that share the K of the same columns, in a cluster of `split_k` CTAs of the decode
+/// design.
+pub const fn sharers(split_k: u32) -> u32 {
+    split_k * TileShape { tokens: 8 }.k_shares()
 }
+
+/// Bytes of the partial sums that a CTA of a cluster of `split_k` gets: for each token both products of
+/// its share of the columns, from every other warp that shares their K.
+pub const fn partial_sum_bytes(tokens: u32, split_k: u32) -> u32 {
+    tokens * 2 * 4 * (TILE_N / split_k) * (sharers(split_k) - 1)
+}
+
+const MAX_PARTIAL_SUM_BYTES_PER_TOKEN: u32 = partial_sum_bytes(1, MAX_SPLIT_K);
 
 /// Elements from row to row of the dequantised A: K, rounded up to whole stages.
 pub const fn activation_columns(k: u32) -> u32 {
@@ -318,14 +326,16 @@ pub struct ActivationParams {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct HopperParams {
-    /// Decode: A as `[L, M, K / 2]` bytes, box `[1, tokens, 128]`. Prefill: the workspace as
-    /// `[L, M, activation_columns(K)]` f16, box `[1, tokens / 2, 64]`. 128-byte swizzle.
+    /// The workspace as `[L, M, activation_columns(K)]` f16, box `[1, tokens / 2, 64]`, 128-byte swizzle.
+    /// The prefill design alone reads it.
     pub activations: TensorMap,
     /// B1 and B2 as `[L, N, K / 2]` bytes, box `[1, tile_n, 128]`, 128-byte swizzle.
     pub b1: TensorMap,
     pub b2: TensorMap,
-    /// Device addresses of scale factors in 128×4 tiles, 16-byte aligned. That of A is read by the
-    /// decode design alone.
+    /// Device address of A, `[L, M, K]` packed e2m1, 16-byte aligned. The decode design alone reads it,
+    /// and its scale factors.
+    pub elements_a: u64,
+    /// Device addresses of scale factors in 128×4 tiles, 16-byte aligned.
     pub scale_a: u64,
     pub scale_b1: u64,
     pub scale_b2: u64,
@@ -339,6 +349,8 @@ pub struct HopperParams {
     pub batch: u32,
     pub alpha1: f32,
     pub alpha2: f32,
+    /// Fills the block up to a multiple of its alignment; 0.
+    pub reserved: [u32; 14],
 }
 
 const _: () = {
@@ -348,7 +360,7 @@ const _: () = {
         "a tensor map needs 64-byte alignment"
     );
     assert!(
-        size_of::<HopperParams>() == 448,
+        size_of::<HopperParams>() == 512,
         "the parameter block has no hidden padding"
     );
     assert!(size_of::<ActivationParams>() == 40);
@@ -377,31 +389,35 @@ const fn entry(name: &'static str, tokens: u32, output: Output) -> KernelEntry {
         "a ring of fewer than three stages cannot hide the latency of a copy"
     );
     assert!(
-        shared.total_bytes <= shape.shared_limit(),
+        shared.total_bytes <= SHARED_BYTES_LIMIT,
         "shared memory exceeds the limit"
     );
     assert!(
         shared.stages.bytes.is_multiple_of(SWIZZLE_ATOM_BYTES)
-            && shared.a.is_multiple_of(SWIZZLE_ATOM_BYTES)
             && shared.slots.first.is_multiple_of(SWIZZLE_ATOM_BYTES)
             && shared.slots.bytes.is_multiple_of(SWIZZLE_ATOM_BYTES),
         "swizzled tiles must start on a 1024-byte boundary"
     );
     assert!(
-        matches!(shape.design(), Design::Prefill) || shared.slots.count.is_power_of_two(),
-        "warps that dequantise find slots by a mask"
+        matches!(shape.design(), Design::Prefill)
+            || shared.slots.count.is_power_of_two()
+                && (shared.slots.count * tokens / 32).is_multiple_of(shape.dequantize_warps()),
+        "warps that dequantise find slots by a mask, and each must always fill the same rows"
     );
-    let at_launch = 65_536 / shape.min_ctas_per_sm() / THREADS / 8 * 8;
+    // Each of an SM's four parts has 16,384 registers and a quarter of the warps.
+    let at_launch = 16_384 / (shape.threads() / 4) / 8 * 8;
+    let by_role = shape.consumer_warps() * shape.consumer_registers()
+        + shape.max_dequantize_warps() * TileShape::DEQUANTIZE_REGISTERS
+        + 4 * TileShape::COPY_REGISTERS;
     assert!(
-        128 * (CONSUMER_WARPGROUPS * shape.consumer_registers() + shape.producer_registers())
-            <= THREADS * at_launch,
+        shape.threads().is_multiple_of(128) && 32 * by_role <= shape.threads() * at_launch,
         "the roles share the registers that the CTA has at launch"
     );
     KernelEntry {
         launch: Launch {
             name,
-            threads_per_cta: THREADS,
-            min_ctas_per_sm: shape.min_ctas_per_sm(),
+            threads_per_cta: shape.threads(),
+            min_ctas_per_sm: 1,
             cluster: [1, 1, 1],
             param_alignment: PARAM_ALIGNMENT,
             dynamic_shared_bytes: shared.total_bytes,

@@ -15,9 +15,6 @@ pub trait Config: Copy {
 
     /// Takes the registers of a warpgroup that multiplies. All its warps, converged.
     fn take_consumer_registers();
-
-    /// Gives back what a warpgroup that fills the rings does not need. All its warps, converged.
-    fn keep_producer_registers();
 }
 
 /// The ring of weights.
@@ -48,11 +45,6 @@ macro_rules! config {
             #[inline(always)]
             fn take_consumer_registers() {
                 registers::increase_to::<{ Self::SHAPE.consumer_registers() }>();
-            }
-
-            #[inline(always)]
-            fn keep_producer_registers() {
-                registers::decrease_to::<{ Self::SHAPE.producer_registers() }>();
             }
         }
     };

@@ -32,11 +32,11 @@ pub type GroupSums = [f32; 4];
 pub unsafe fn run<C: Config, E: Epilogue>(
     params: &HopperParams,
     tile: Tile,
-    warp_index: u32,
+    column_warp: u32,
     sums: &C::Sums,
     complete: impl Fn(u32, GroupSums) -> GroupSums,
 ) {
-    let n = tile.n + warp_index * COLUMNS_PER_WARP;
+    let n = tile.n + column_warp * COLUMNS_PER_WARP;
     sums.for_each_group(|group, sums| {
         let sums = complete(group, sums);
         let at = Tile {

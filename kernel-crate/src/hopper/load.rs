@@ -1,15 +1,14 @@
 //! The load role: copies into stages.
 
-use super::config::Config;
-use super::tile::Tile;
+use super::config::{Config, Stages};
+use super::ring::{Filling, Producer};
+use super::tile::{Span, Tile};
 use crate::contract::SCALE_TILE_BYTES;
 use crate::contract::hopper::{HopperParams, SCALE_BYTES, STAGE_K, SharedPlan};
 use crate::ptx::bulk;
 use crate::ptx::mbarrier::Mbarrier;
 use crate::ptx::tma::{self, CachePolicy};
 use crate::scales::row_block;
-
-use super::ring::Filling;
 
 pub const MAP_ACTIVATIONS: u64 = core::mem::offset_of!(HopperParams, activations) as u64;
 const MAP_B1: u64 = core::mem::offset_of!(HopperParams, b1) as u64;
@@ -23,8 +22,31 @@ pub fn prefetch_maps(param_block: u64) {
     tma::prefetch_map(param_block + MAP_ACTIVATIONS);
 }
 
+/// Copies the weights of a tile, stage by stage. One thread.
+///
+/// Weights do not depend on the grid before, which may write A: nothing here waits for it.
+#[inline(always)]
+pub fn run<C: Config>(
+    params: &HopperParams,
+    param_block: u64,
+    stages: &mut Producer<Stages<C>>,
+    tile: Tile,
+    span: Span,
+) {
+    let weights = Weights::new::<C>(params, param_block, tile);
+    let mut index = 0;
+    while index < span.len() {
+        let scale_tiles = span.scale_tiles(index);
+        let stage = stages.acquire();
+        let bytes = SharedPlan::stage_transaction_bytes(scale_tiles);
+        stage.full.arrive_expect_tx(bytes);
+        weights.load::<C>(&stage, span.k(index), scale_tiles);
+        index += 1;
+    }
+}
+
 /// Where a tile's weights are in global memory.
-pub struct Weights {
+struct Weights {
     param_block: u64,
     tile: Tile,
     scale_b1: u64,
@@ -34,7 +56,7 @@ pub struct Weights {
 
 impl Weights {
     #[inline(always)]
-    pub fn new<C: Config>(params: &HopperParams, param_block: u64, tile: Tile) -> Self {
+    fn new<C: Config>(params: &HopperParams, param_block: u64, tile: Tile) -> Self {
         let scales = |base| row_block(base, params.n, params.k, tile.n, tile.batch);
         Self {
             param_block,
@@ -52,7 +74,7 @@ impl Weights {
 
     /// Copies the weights at `k`, of which `scale_tiles` tiles of scale factors are in K.
     #[inline(always)]
-    pub fn load<C: Config>(&self, stage: &Filling, k: u32, scale_tiles: u32) {
+    fn load<C: Config>(&self, stage: &Filling, k: u32, scale_tiles: u32) {
         let (to, full) = (stage.address, stage.full);
         let at = [k / 2, self.tile.n, self.tile.batch];
         let matrix = |offset, map| {
@@ -79,56 +101,9 @@ impl Weights {
     }
 }
 
-/// Where a tile's packed activations are in global memory.
-pub struct Activations {
-    param_block: u64,
-    tile: Tile,
-    scale_a: u64,
-    policy: CachePolicy,
-}
-
-impl Activations {
-    #[inline(always)]
-    pub fn new(params: &HopperParams, param_block: u64, tile: Tile) -> Self {
-        Self {
-            param_block,
-            tile,
-            scale_a: row_block(params.scale_a, params.m, params.k, tile.m, tile.batch),
-            policy: CachePolicy::evict_normal(),
-        }
-    }
-
-    /// As [`Weights::load`].
-    #[inline(always)]
-    pub fn load<C: Config>(&self, stage: &Filling, k: u32, scale_tiles: u32) {
-        tma::load_3d(
-            stage.address + C::PLAN.a,
-            self.param_block + MAP_ACTIVATIONS,
-            [k / 2, self.tile.m, self.tile.batch],
-            stage.full,
-            self.policy,
-        );
-        load_scales(
-            stage.address + C::PLAN.scale_a,
-            self.scale_a,
-            k,
-            scale_tiles,
-            stage.full,
-            self.policy,
-        );
-    }
-}
-
 /// The tiles of scale factors of one stage lie one after the other.
 #[inline(always)]
 fn load_scales(to: u32, row_block: u64, k: u32, tiles: u32, full: Mbarrier, policy: CachePolicy) {
     let from = row_block + (k / STAGE_K) as u64 * SCALE_BYTES as u64;
     bulk::load(to, from, tiles * SCALE_TILE_BYTES, full, policy);
-}
-
-/// Bytes of weights of a stage, and in the decode design of its activations.
-#[inline(always)]
-pub const fn decode_transaction_bytes<C: Config>(scale_tiles: u32) -> u32 {
-    SharedPlan::weight_transaction_bytes(scale_tiles)
-        + SharedPlan::activation_transaction_bytes(C::SHAPE, scale_tiles)
 }

@@ -24,7 +24,7 @@ pub fn run<C: Config>(
     let half = C::TOKENS / PREFILL_CLUSTER;
     let mut index = 0;
     while index < stages * SLOTS_PER_STAGE {
-        let slot = slots.acquire_in_cluster();
+        let slot = slots.acquire();
         // What this CTA waits for: both halves.
         slot.full.arrive_expect_tx(C::TOKENS * ROW_BYTES);
         tma::load_3d_multicast(

@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 
 use super::config::{Config, Slots, Stages};
 use super::dequantize::{self, Scales};
-use super::ring::{Consumer, Draining};
+use super::ring::{Consumer, Draining, Ring};
 use super::tile::{Span, Tile};
 use crate::contract::hopper::{
     COLUMNS_PER_WARP, Design, PREFILL_CLUSTER, ROW_BYTES, SCALE_BYTES, WEIGHT_BYTES, WGMMA_K,
@@ -14,19 +14,33 @@ use crate::contract::{SCALE_TILE_BYTES, SCALE_TILE_ROWS};
 use crate::ptx::wgmma::{self, Accumulator};
 use crate::ptx::{shared, warp};
 
-/// What a consumer warp reads.
+/// What a consumer warp reads: every stage, and of its slots those of the warp's share of K.
 pub struct Rings<C: Config> {
-    pub stages: Consumer<Stages<C>>,
-    pub slots: Consumer<Slots<C>>,
+    stages: Consumer<Stages<C>>,
+    slots: Consumer<Slots<C>>,
+    share: u32,
+}
+
+impl<C: Config> Rings<C> {
+    #[inline(always)]
+    pub fn new(stages: Ring<Stages<C>>, slots: Ring<Slots<C>>, share: u32) -> Self {
+        let mut slots = slots.consumer();
+        slots.skip(share * C::SHAPE.slots_per_share());
+        Self {
+            stages: stages.consumer(),
+            slots,
+            share,
+        }
+    }
 }
 
 /// Multiplies every stage of the span. In a thread's sums four registers belong together: of one
 /// column of C and two tokens, the products with B1, then with B2.
 #[inline(always)]
-pub fn run<C: Config>(rings: &mut Rings<C>, tile: Tile, span: Span, warp_index: u32) -> C::Sums {
+pub fn run<C: Config>(rings: &mut Rings<C>, tile: Tile, span: Span, column_warp: u32) -> C::Sums {
     let mut sums = C::Sums::undefined();
     let lane = warp::lane_index();
-    let reader = Reader::<C>::new(tile, warp_index, lane);
+    let reader = Reader::<C>::new(tile, column_warp, rings.share, lane);
     let mut slots = SlotReader::<C> {
         lane,
         previous: None,
@@ -44,30 +58,33 @@ pub fn run<C: Config>(rings: &mut Rings<C>, tile: Tile, span: Span, warp_index: 
             Operand::new(words, scales, 0),
             index,
         );
+        if C::SHAPE.k_shares() == 2 {
+            give_back(stage, lane);
+        }
         slots.multiply(
             &mut rings.slots,
             &mut sums,
             Operand::new(words, scales, 1),
             1,
         );
-        let words = reader.load(stage.address, 1);
-        // The weights are in registers.
-        warp::sync();
-        if lane == 0 {
-            stage.release();
+        if C::SHAPE.k_shares() == 2 {
+            rings.slots.skip(C::SHAPE.slots_per_share());
+        } else {
+            let words = reader.load(stage.address, 1);
+            slots.multiply(
+                &mut rings.slots,
+                &mut sums,
+                Operand::new(words, scales, 2),
+                1,
+            );
+            give_back(stage, lane);
+            slots.multiply(
+                &mut rings.slots,
+                &mut sums,
+                Operand::new(words, scales, 3),
+                1,
+            );
         }
-        slots.multiply(
-            &mut rings.slots,
-            &mut sums,
-            Operand::new(words, scales, 2),
-            1,
-        );
-        slots.multiply(
-            &mut rings.slots,
-            &mut sums,
-            Operand::new(words, scales, 3),
-            1,
-        );
         index += 1;
         if index == span.len() {
             break;
@@ -80,20 +97,31 @@ pub fn run<C: Config>(rings: &mut Rings<C>, tile: Tile, span: Span, warp_index: 
     sums
 }
 
+/// Gives a stage back once the warp has multiplied with the last weights that it loaded. Before their
+/// first use they may still be on their way, and copies of the next round would overtake them.
+#[inline(always)]
+fn give_back(stage: Draining, lane: u32) {
+    warp::sync();
+    if lane == 0 {
+        stage.release();
+    }
+}
+
 /// Where a thread finds its weights in a stage: a row of B1 and the same of B2, which are eight apart
 /// in the A operand of `wgmma`, and so in one thread.
 struct Reader<C: Config> {
     row: u32,
     chunks: [u32; 2],
     scales: u32,
+    share: u32,
     config: PhantomData<C>,
 }
 
 impl<C: Config> Reader<C> {
     #[inline(always)]
-    fn new(tile: Tile, warp_index: u32, lane: u32) -> Self {
+    fn new(tile: Tile, column_warp: u32, share: u32, lane: u32) -> Self {
         let (row_of_warp, quad_thread) = (lane / 4, lane % 4);
-        let row = warp_index * COLUMNS_PER_WARP + row_of_warp;
+        let row = column_warp * COLUMNS_PER_WARP + row_of_warp;
         // A tile of scale factors has 128 rows: a tile of 64 starts in the middle of every other.
         let scale_row = tile.n % SCALE_TILE_ROWS + row;
         // TMA's swizzle of 128 bytes: 16-byte chunks are permuted by the row's last three bits. With
@@ -101,16 +129,17 @@ impl<C: Config> Reader<C> {
         let chunk = |half: u32| 16 * ((2 * quad_thread + half) ^ row_of_warp);
         Self {
             row: C::PLAN.b1 + row * ROW_BYTES,
-            chunks: [chunk(0), chunk(1)],
+            chunks: [chunk(share), chunk(share + 1)],
             scales: C::PLAN.scale_b1
                 + quad_thread * SCALE_TILE_BYTES
                 + scale_row % 32 * 16
                 + scale_row / 32 * 4,
+            share,
             config: PhantomData,
         }
     }
 
-    /// Half of the thread's 64 elements of K of both rows.
+    /// Half of the thread's 64 elements of K of both rows; the first half is that of its share.
     #[inline(always)]
     fn load(&self, stage: u32, half: usize) -> [[u32; 4]; 2] {
         let address = stage + self.row + self.chunks[half];
@@ -120,15 +149,17 @@ impl<C: Config> Reader<C> {
         ]
     }
 
-    /// The scale factors of both rows, one to a slot; 0 where the thread's elements are beyond K.
+    /// The scale factors of both rows, one to a slot from the first of the thread's share on; 0 where
+    /// its elements are beyond K.
     #[inline(always)]
     fn scales(&self, stage: u32, beyond_k: bool) -> [Scales; 2] {
         let unpack = |address: u32| {
-            Scales::unpack(if beyond_k {
+            let word = if beyond_k {
                 0
             } else {
                 shared::load_u32(address)
-            })
+            };
+            Scales::unpack(word >> (8 * self.share * C::SHAPE.slots_per_share()))
         };
         [
             unpack(stage + self.scales),
@@ -174,17 +205,33 @@ impl<C: Config> SlotReader<C> {
         weights: Operand,
         accumulate: u32,
     ) {
-        let Operand {
-            words: [first, second],
-            scales,
-        } = weights;
         let slot = slots.acquire();
         let activations = wgmma::descriptor(slot.address);
-        multiply_word::<C>(sums, first, scales, activations, accumulate);
-        // Of the slot before, everything is complete now.
+        let [first, second] = weights.words;
+        let scales = weights.scales;
+        if C::SHAPE.words_per_group() == 2 {
+            let (first, second) = (
+                dequantize_word(first, scales),
+                dequantize_word(second, scales),
+            );
+            wgmma::fence();
+            multiply_word::<C>(sums, first, activations, accumulate);
+            multiply_word::<C>(sums, second, activations + 2 * STEP, 1);
+            wgmma::commit_group();
+        } else {
+            let first = dequantize_word(first, scales);
+            wgmma::fence();
+            multiply_word::<C>(sums, first, activations, accumulate);
+            wgmma::commit_group();
+            wgmma::wait_group::<1>();
+            let second = dequantize_word(second, scales);
+            wgmma::fence();
+            multiply_word::<C>(sums, second, activations + 2 * STEP, 1);
+            wgmma::commit_group();
+        }
+        // Of the slot before, everything is complete after this.
+        wgmma::wait_group::<1>();
         self.release_previous();
-        let next = activations + ((2 * WGMMA_K * 2) >> 4) as u64;
-        multiply_word::<C>(sums, second, scales, next, 1);
         self.previous = Some(slot);
     }
 
@@ -206,21 +253,24 @@ impl<C: Config> SlotReader<C> {
     }
 }
 
-/// A word of both rows: two `wgmma`s, while those of the word before run.
+/// From one `wgmma`'s activations to the next's, in a descriptor.
+const STEP: u64 = ((WGMMA_K * 2) >> 4) as u64;
+
+/// The A operands of two `wgmma`s: a word of both rows.
+#[inline(always)]
+fn dequantize_word([upper, lower]: [u32; 2], scales: [u32; 2]) -> [[u32; 4]; 2] {
+    let [u0, u1, u2, u3] = dequantize::word(upper, scales[0]);
+    let [l0, l1, l2, l3] = dequantize::word(lower, scales[1]);
+    [[u0, l0, u1, l1], [u2, l2, u3, l3]]
+}
+
 #[inline(always)]
 fn multiply_word<C: Config>(
     sums: &mut C::Sums,
-    [upper, lower]: [u32; 2],
-    scales: [u32; 2],
+    [first, second]: [[u32; 4]; 2],
     activations: u64,
     accumulate: u32,
 ) {
-    let [u0, u1, u2, u3] = dequantize::word(upper, scales[0]);
-    let [l0, l1, l2, l3] = dequantize::word(lower, scales[1]);
-    let second = activations + ((WGMMA_K * 2) >> 4) as u64;
-    wgmma::fence();
-    sums.multiply([u0, l0, u1, l1], activations, accumulate);
-    sums.multiply([u2, l2, u3, l3], second, 1);
-    wgmma::commit_group();
-    wgmma::wait_group::<1>();
+    sums.multiply(first, activations, accumulate);
+    sums.multiply(second, activations + STEP, 1);
 }

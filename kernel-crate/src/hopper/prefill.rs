@@ -12,18 +12,16 @@
 
 use super::config::{Config, Slots, Stages};
 use super::epilogue::{self, Epilogue};
-use super::load::{self, Weights};
+use super::load;
 use super::multicast;
 use super::multiply::{self, Rings};
 use super::ring::Ring;
 use super::tile::{Span, Tiles};
-use crate::contract::hopper::{
-    CONSUMER_WARPGROUPS, CONSUMER_WARPS, HopperParams, SharedPlan, arrivals,
-};
-use crate::ptx::{cluster, grid, mbarrier, shared, warp};
+use crate::contract::hopper::{COLUMN_WARPS, HopperParams, TileShape, arrivals};
+use crate::ptx::{cluster, grid, mbarrier, registers, shared, warp};
 
-const WEIGHT_WARP: u32 = CONSUMER_WARPS;
-const ACTIVATION_WARP: u32 = CONSUMER_WARPS + 1;
+const WEIGHT_WARP: u32 = COLUMN_WARPS;
+const ACTIVATION_WARP: u32 = COLUMN_WARPS + 1;
 
 /// The body of every entry of the design. `param_block` is the generic address of `params`.
 ///
@@ -37,8 +35,8 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
     let mut tiles = Tiles::new(params.m, params.n, params.batch, C::TOKENS);
     let span = Span::all(params.k);
 
-    if warp_index / 4 == CONSUMER_WARPGROUPS {
-        C::keep_producer_registers();
+    if warp_index >= COLUMN_WARPS {
+        registers::decrease_to::<{ TileShape::COPY_REGISTERS }>();
         let leader = warp::elect_one();
         if warp_index == WEIGHT_WARP && leader {
             load::prefetch_maps(param_block);
@@ -50,10 +48,13 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
             mbarrier::fence_init();
         }
         warp::sync();
-        cluster::arrive();
+        cluster::arrive_relaxed();
         if warp_index == WEIGHT_WARP {
             if leader {
-                run_weights::<C>(params, param_block, stages, tiles, span);
+                let mut stages = stages.producer();
+                while let Some(tile) = tiles.next() {
+                    load::run::<C>(params, param_block, &mut stages, tile, span);
+                }
             }
             warp::sync();
             cluster::wait();
@@ -72,12 +73,9 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
         }
     } else {
         C::take_consumer_registers();
-        cluster::arrive();
+        cluster::arrive_relaxed();
         cluster::wait();
-        let mut rings = Rings {
-            stages: stages.consumer(),
-            slots: slots.consumer(),
-        };
+        let mut rings = Rings::new(stages, slots, 0);
         while let Some(tile) = tiles.next() {
             let sums = multiply::run::<C>(&mut rings, tile, span, warp_index);
             // SAFETY: the caller's contract on the output pointers.
@@ -85,31 +83,6 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
         }
     }
     // Nobody leaves while the other may still copy or arrive here.
-    cluster::sync();
-}
-
-/// Copies the weights of the CTA's tiles, stage by stage. One thread.
-///
-/// Weights do not depend on the grid before, which dequantises A.
-#[inline(always)]
-fn run_weights<C: Config>(
-    params: &HopperParams,
-    param_block: u64,
-    ring: Ring<Stages<C>>,
-    mut tiles: Tiles,
-    span: Span,
-) {
-    let mut stages = ring.producer();
-    while let Some(tile) = tiles.next() {
-        let weights = Weights::new::<C>(params, param_block, tile);
-        let mut index = 0;
-        while index < span.len() {
-            let scale_tiles = span.scale_tiles(index);
-            let stage = stages.acquire();
-            let bytes = SharedPlan::weight_transaction_bytes(scale_tiles);
-            stage.full.arrive_expect_tx(bytes);
-            weights.load::<C>(&stage, span.k(index), scale_tiles);
-            index += 1;
-        }
-    }
+    cluster::arrive_relaxed();
+    cluster::wait();
 }

@@ -71,6 +71,15 @@ impl<R: RingOf> Ring<R> {
         }
     }
 
+    #[inline(always)]
+    fn advance_by(self, cursor: &mut Cursor, pieces: u32) {
+        cursor.piece += pieces;
+        if cursor.piece >= R::PLAN.count {
+            cursor.piece -= R::PLAN.count;
+            cursor.parity ^= 1;
+        }
+    }
+
     /// What is filled as number `index`, in a ring whose count is a power of two: for several
     /// producers that take turns.
     #[inline(always)]
@@ -80,21 +89,6 @@ impl<R: RingOf> Ring<R> {
             filling: self.filling(piece),
             empty: self.empty(piece),
             parity: round & 1,
-        }
-    }
-
-    /// What was filled as number `index` of the first round.
-    #[inline(always)]
-    pub fn of_first_round(self, index: u32) -> Filling {
-        self.filling(index)
-    }
-
-    #[inline(always)]
-    fn advance(self, cursor: &mut Cursor) {
-        cursor.piece += 1;
-        if cursor.piece == R::PLAN.count {
-            cursor.piece = 0;
-            cursor.parity ^= 1;
         }
     }
 
@@ -132,20 +126,9 @@ impl<R: RingOf> Producer<R> {
     /// Waits until the next piece is free.
     #[inline(always)]
     pub fn acquire(&mut self) -> Filling {
-        self.acquire_by(Mbarrier::wait)
-    }
-
-    /// As [`Self::acquire`], where warps of other CTAs give pieces back too.
-    #[inline(always)]
-    pub fn acquire_in_cluster(&mut self) -> Filling {
-        self.acquire_by(Mbarrier::wait_for_cluster)
-    }
-
-    #[inline(always)]
-    fn acquire_by(&mut self, wait: impl Fn(Mbarrier, u32)) -> Filling {
         let Cursor { piece, parity } = self.cursor;
-        wait(self.ring.empty(piece), parity ^ 1);
-        self.ring.advance(&mut self.cursor);
+        self.ring.empty(piece).wait(parity ^ 1);
+        self.ring.advance_by(&mut self.cursor, 1);
         self.ring.filling(piece)
     }
 }
@@ -185,11 +168,19 @@ impl<R: RingOf> Consumer<R> {
     pub fn acquire(&mut self) -> Draining {
         let Cursor { piece, parity } = self.cursor;
         self.ring.full(piece).wait(parity);
-        self.ring.advance(&mut self.cursor);
+        self.ring.advance_by(&mut self.cursor, 1);
         Draining {
             address: self.ring.address(piece),
             empty: self.ring.empty(piece),
         }
+    }
+}
+
+impl<R: RingOf> Consumer<R> {
+    /// Leaves out pieces that other warps read, at most as many as the ring has.
+    #[inline(always)]
+    pub fn skip(&mut self, pieces: u32) {
+        self.ring.advance_by(&mut self.cursor, pieces);
     }
 }
 

@@ -31,11 +31,6 @@ impl Cluster {
             ranks_log2: warp::cluster_size().trailing_zeros(),
         }
     }
-
-    #[inline(always)]
-    pub fn ranks(self) -> u32 {
-        1 << self.ranks_log2
-    }
 }
 
 /// Consecutive stages of K.

@@ -1,13 +1,17 @@
-//! The activation role of the decode design: warps dequantise the tile's activations from stages into
+//! The activation role of the decode design: warps load the tile's activations and dequantise them into
 //! slots.
+//!
+//! Activations are few and shared by all CTAs: they come from L2 by ordinary loads. Behind the weights in
+//! the queue of the copy engine they would come too late.
 
-use super::config::{Config, Slots, Stages};
+use super::config::{Config, Slots};
 use super::dequantize::{self, Scales};
-use super::ring::{Consumer, Ring};
+use super::ring::Ring;
 use super::tile::{Span, Tile};
-use crate::contract::hopper::{DEQUANTIZE_WARPS, ROW_BYTES, SLOTS_PER_STAGE};
-use crate::contract::{SCALE_TILE_BYTES, SCALE_TILE_ROWS};
-use crate::ptx::{shared, warp};
+use crate::contract::hopper::{HopperParams, ROW_BYTES, SLOTS_PER_STAGE, STAGE_K};
+use crate::contract::{MMA_K, SCALE_TILE_BYTES, SCALE_TILE_ROWS};
+use crate::ptx::{global, grid, shared, warp};
+use crate::scales::row_block;
 
 /// Dequantises this warp's share of every stage.
 ///
@@ -15,101 +19,130 @@ use crate::ptx::{shared, warp};
 /// several.
 ///
 /// ```text
-/// row of a stage   │ K 0–63: slot 0, 1, 2, 3, 8 B each │ K 64–127 │ K 128–191 │ K 192–255 │
-/// row of slot j    │ 16-byte chunk c = 0…7: register c%4 of word c/4 of the j-th 8 B of each │
+/// a token's stage  │ K 0–63: slot 0, 1, 2, 3, 8 B each │ K 64–127 │ K 128–191 │ K 192–255 │
+/// its row of slot j│ 16-byte chunk c = 0…7: register c%4 of word c/4 of the j-th 8 B of each │
 /// ```
 #[inline(always)]
 pub fn run<C: Config>(
-    mut stages: Consumer<Stages<C>>,
+    params: &HopperParams,
     slots: Ring<Slots<C>>,
     tile: Tile,
     span: Span,
     warp_index: u32,
 ) {
     let lane = warp::lane_index();
-    let rows = Rows::<C>::of(lane);
-    // Warps take turns across stages.
+    // The warp always fills the same rows of the ring: a token, and every so many slots.
+    let token =
+        warp_index % Rows::<C>::TURNS_PER_SLOT * Rows::<C>::TOKENS + lane % Rows::<C>::TOKENS;
+    let source = Source::new(params, tile, token);
+    let slot_of =
+        |turn: u32| turn / Rows::<C>::TURNS_PER_SLOT * Rows::<C>::SLOTS + lane / Rows::<C>::TOKENS;
+    grid::wait_for_prerequisites();
+    let turns = span.len() * Rows::<C>::TURNS_PER_STAGE;
     let mut turn = warp_index;
-    let mut index = 0;
-    while index < span.len() {
-        let stage = stages.acquire();
-        let turns = (index + 1) * Rows::<C>::TURNS_PER_STAGE;
-        while turn < turns {
-            let number = turn / Rows::<C>::TURNS_PER_SLOT * Rows::<C>::SLOTS + rows.slot;
-            let row = Row {
-                slot: number % SLOTS_PER_STAGE,
-                token: turn % Rows::<C>::TURNS_PER_SLOT * Rows::<C>::TOKENS + rows.token,
-            };
-            row.unpack::<C>(stage.address, slots, tile, span.scale_tiles(index), number);
-            turn += DEQUANTIZE_WARPS;
-        }
-        warp::sync();
-        if lane == 0 {
-            stage.release();
-        }
-        index += 1;
+    if turn >= turns {
+        return;
+    }
+    let mut row = source.load(span, slot_of(turn));
+    while turn < turns {
+        let number = slot_of(turn);
+        let next = turn + C::SHAPE.dequantize_warps();
+        // What comes next is on its way while this is dequantised.
+        let ahead = if next < turns {
+            source.load(span, slot_of(next))
+        } else {
+            row
+        };
+        row.unpack::<C>(slots, token, number);
+        row = ahead;
+        turn = next;
     }
 }
 
-/// The rows of slots that a warp dequantises at a time, and this lane's among them.
-struct Rows<C: Config> {
-    slot: u32,
-    token: u32,
-    config: core::marker::PhantomData<C>,
-}
+/// The rows of slots that a warp dequantises at a time.
+struct Rows<C: Config>(core::marker::PhantomData<C>);
 
 impl<C: Config> Rows<C> {
     const TOKENS: u32 = if C::TOKENS < 32 { C::TOKENS } else { 32 };
     const SLOTS: u32 = 32 / Self::TOKENS;
     const TURNS_PER_SLOT: u32 = C::TOKENS / Self::TOKENS;
     const TURNS_PER_STAGE: u32 = Self::TURNS_PER_SLOT * SLOTS_PER_STAGE / Self::SLOTS;
+}
 
+/// Where a token's activations are in global memory.
+struct Source {
+    elements: u64,
+    scales: u64,
+    /// Whether there is such a token.
+    exists: bool,
+}
+
+impl Source {
     #[inline(always)]
-    fn of(lane: u32) -> Self {
+    fn new(params: &HopperParams, tile: Tile, token: u32) -> Self {
+        let row = tile.m + token;
+        let row_index = tile.batch as u64 * params.m as u64 + row as u64;
+        let scale_row = row % SCALE_TILE_ROWS;
+        let scales = row_block(params.scale_a, params.m, params.k, tile.m, tile.batch);
         Self {
-            slot: lane / Self::TOKENS,
-            token: lane % Self::TOKENS,
-            config: core::marker::PhantomData,
+            elements: params.elements_a + row_index * (params.k / 2) as u64,
+            scales: scales + (scale_row % 32 * 16 + scale_row / 32 * 4) as u64,
+            exists: row < params.m,
         }
+    }
+
+    /// The elements of the span's slot number `number`.
+    #[inline(always)]
+    fn load(&self, span: Span, number: u32) -> Row {
+        let (stage, slot) = (number / SLOTS_PER_STAGE, number % SLOTS_PER_STAGE);
+        let first = span.k(stage);
+        let elements = self.elements + (first / 2 + 8 * slot) as u64;
+        let scales = self.scales + (first / MMA_K * SCALE_TILE_BYTES + slot) as u64;
+        let in_k = if self.exists {
+            span.scale_tiles(stage)
+        } else {
+            0
+        };
+        let load = |quad_thread: u32| {
+            if quad_thread >= in_k {
+                return ([0, 0], 0);
+            }
+            let elements = elements + (MMA_K / 2 * quad_thread) as u64;
+            let scale = scales + (SCALE_TILE_BYTES * quad_thread) as u64;
+            // SAFETY: inside A and its scale factors, as the token and K exist.
+            unsafe { (global::load_8_bytes(elements), global::load_u8(scale)) }
+        };
+        Row([load(0), load(1), load(2), load(3)])
     }
 }
 
-/// A token's 64 elements of a slot.
+/// A token's 64 elements of a slot: of each thread of a quad that multiplies two words, and their scale
+/// factor.
 #[derive(Clone, Copy)]
-struct Row {
-    /// Of the stage's four.
-    slot: u32,
-    token: u32,
-}
+struct Row([([u32; 2], u32); 4]);
 
 impl Row {
-    /// Fills the row of the slot that is filled as number `number`. A converged warp, a row to a lane.
+    /// Fills a token's row of the slot that is filled as number `number`. A converged warp, a row to a
+    /// lane.
     #[inline(always)]
-    fn unpack<C: Config>(
-        self,
-        stage: u32,
-        slots: Ring<Slots<C>>,
-        tile: Tile,
-        scale_tiles: u32,
-        number: u32,
-    ) {
-        let scale = |quad_thread| self.scale::<C>(stage, tile, scale_tiles, quad_thread);
+    fn unpack<C: Config>(self, slots: Ring<Slots<C>>, token: u32, number: u32) {
+        let scale = |quad_thread: usize| Scales::unpack(self.0[quad_thread].1).get(0);
         let scales = [scale(0), scale(1), scale(2), scale(3)];
         let slot = slots.turn(number).acquire();
-        let row = slot.address + self.token * ROW_BYTES;
+        let row = slot.address + token * ROW_BYTES;
         let store = |chunk: u32, registers: [u32; 4]| {
-            shared::store_16_bytes(row + 16 * (chunk ^ self.token % 8), registers);
+            shared::store_16_bytes(row + 16 * (chunk ^ token % 8), registers);
         };
-        let half = |half: u32| {
-            let of = |quad_thread: u32| {
-                let word = self.word::<C>(stage, quad_thread, half);
-                dequantize::word(word, scales[quad_thread as usize])
+        let half = |half: usize| {
+            let of = |quad_thread: usize| {
+                dequantize::word(self.0[quad_thread].0[half], scales[quad_thread])
             };
             let [a, b, c, d] = [of(0), of(1), of(2), of(3)];
-            store(4 * half, [a[0], b[0], c[0], d[0]]);
-            store(4 * half + 1, [a[1], b[1], c[1], d[1]]);
-            store(4 * half + 2, [a[2], b[2], c[2], d[2]]);
-            store(4 * half + 3, [a[3], b[3], c[3], d[3]]);
+            let first = 4 * half as u32;
+            store(first, [a[0], b[0], c[0], d[0]]);
+            store(first + 1, [a[1], b[1], c[1], d[1]]);
+            store(first + 2, [a[2], b[2], c[2], d[2]]);
+            store(first + 3, [a[3], b[3], c[3], d[3]]);
         };
         half(0);
         half(1);
@@ -120,28 +153,6 @@ impl Row {
             slot.full.arrive();
         }
     }
-
-    /// One of the two words that one thread of a quad multiplies with.
-    #[inline(always)]
-    fn word<C: Config>(self, stage: u32, quad_thread: u32, half: u32) -> u32 {
-        let chunk = (2 * quad_thread + self.slot / 2) ^ self.token % 8;
-        let row = stage + C::PLAN.a + self.token * ROW_BYTES;
-        shared::load_u32(row + 16 * chunk + 8 * (self.slot % 2) + 4 * half)
-    }
-
-    /// The scale factor of both words, in both halves of a register; 0 where they are beyond K.
-    #[inline(always)]
-    fn scale<C: Config>(self, stage: u32, tile: Tile, scale_tiles: u32, quad_thread: u32) -> u32 {
-        // A tile of scale factors has 128 rows: a tile of 64 tokens may start in the middle.
-        let scale_row = tile.m % SCALE_TILE_ROWS + self.token;
-        let scale = shared::load_u8(
-            stage
-                + C::PLAN.scale_a
-                + quad_thread * SCALE_TILE_BYTES
-                + scale_row % 32 * 16
-                + scale_row / 32 * 4
-                + self.slot,
-        );
-        Scales::unpack(if quad_thread < scale_tiles { scale } else { 0 }).get(0)
-    }
 }
+
+const _: () = assert!(STAGE_K == MMA_K * SLOTS_PER_STAGE);

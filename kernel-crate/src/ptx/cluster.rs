@@ -2,40 +2,18 @@
 
 use core::arch::asm;
 
-/// Arrives at the cluster's barrier and waits for all its threads that have not exited; what each
-/// wrote to shared memory before is visible to all after. Converged warps. PTX ISA §9.7.13.3
-/// `barrier.cluster`.
-#[inline(always)]
-pub fn sync() {
-    // SAFETY: every warp of the cluster that has not exited reaches it, as the roles guarantee.
-    unsafe {
-        asm!(
-            "barrier.cluster.arrive.release.aligned;",
-            "barrier.cluster.wait.acquire.aligned;",
-            options(nostack),
-        );
-    }
-}
-
 /// Arrives at the cluster's barrier without waiting, and without making anything visible. Converged
-/// warps; [`wait`] follows.
+/// warps; [`wait`] follows. PTX ISA §9.7.13.3 `barrier.cluster`.
 #[inline(always)]
 pub fn arrive_relaxed() {
-    // SAFETY: as for `sync`.
+    // SAFETY: every warp of the cluster that has not exited reaches it, as the roles guarantee.
     unsafe { asm!("barrier.cluster.arrive.relaxed.aligned;", options(nostack)) }
-}
-
-/// Arrives at the cluster's barrier without waiting. Converged warps; [`wait`] follows.
-#[inline(always)]
-pub fn arrive() {
-    // SAFETY: as for `sync`.
-    unsafe { asm!("barrier.cluster.arrive.release.aligned;", options(nostack)) }
 }
 
 /// Waits for the cluster's barrier, at which this thread has arrived. Converged warps.
 #[inline(always)]
 pub fn wait() {
-    // SAFETY: as for `sync`.
+    // SAFETY: as for `arrive_relaxed`.
     unsafe { asm!("barrier.cluster.wait.acquire.aligned;", options(nostack)) }
 }
 
@@ -57,19 +35,20 @@ pub fn map_shared(address: u32, rank: u32) -> u32 {
     mapped
 }
 
-/// Stores 16 bytes at a 16-byte aligned `.shared::cluster` address.
+/// Stores 16 bytes at a 16-byte aligned `.shared::cluster` address and credits them to `barrier`, in the
+/// same CTA. Returns before; whoever waits for the barrier sees them. PTX ISA §9.7.9.12 `st.async`.
 #[inline(always)]
-pub fn store_16_bytes(address: u32, [a, b, c, d]: [f32; 4]) {
-    // SAFETY: an address of the shared-memory plan in a CTA that is still there: all wait for each
-    // other before they exit.
+pub fn store_16_bytes_async(address: u32, [a, b, c, d]: [f32; 4], barrier: u32) {
+    // SAFETY: addresses of the shared-memory plan in a CTA that is there until the barrier completes.
     unsafe {
         asm!(
-            "st.shared::cluster.v4.f32 [{0}], {{{1}, {2}, {3}, {4}}};",
+            "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [{0}], {{{1}, {2}, {3}, {4}}}, [{5}];",
             in(reg32) address,
             in(reg32) a,
             in(reg32) b,
             in(reg32) c,
             in(reg32) d,
+            in(reg32) barrier,
             options(nostack),
         );
     }

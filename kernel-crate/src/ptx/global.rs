@@ -72,6 +72,17 @@ pub unsafe fn load_16_bytes(address: u64) -> [u32; 4] {
     [a, b, c, d]
 }
 
+/// Loads 8 bytes from an 8-byte aligned global address.
+#[inline(always)]
+pub unsafe fn load_8_bytes(address: u64) -> [u32; 2] {
+    let (a, b): (u32, u32);
+    // SAFETY: the caller's.
+    unsafe {
+        asm!("ld.global.v2.u32 {{{0}, {1}}}, [{2}];", out(reg32) a, out(reg32) b, in(reg64) address, options(nostack));
+    }
+    [a, b]
+}
+
 /// Loads 32 bits from a 4-byte aligned global address.
 #[inline(always)]
 pub unsafe fn load_u32(address: u64) -> u32 {

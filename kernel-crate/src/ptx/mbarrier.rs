@@ -5,25 +5,6 @@ use core::arch::asm;
 
 use super::cluster;
 
-macro_rules! wait {
-    ($instruction:literal, $barrier:expr, $parity:expr) => {
-        // SAFETY: an initialised barrier of this CTA; the label is local to the braces.
-        unsafe {
-            asm!(
-                "{{",
-                ".reg .pred complete;",
-                "WAIT:",
-                concat!($instruction, " complete, [{0}], {1};"),
-                "@!complete bra WAIT;",
-                "}}",
-                in(reg32) $barrier.0,
-                in(reg32) $parity,
-                options(nostack),
-            );
-        }
-    };
-}
-
 /// The `.shared::cta` address of a barrier.
 #[derive(Clone, Copy)]
 pub struct Mbarrier(pub u32);
@@ -48,14 +29,14 @@ impl Mbarrier {
         }
     }
 
-    /// Arrives once at the barrier at the same place in the CTA of this rank of the cluster. What the
-    /// thread did before is visible to whoever waits with [`Self::wait_for_cluster`].
+    /// Arrives once at the barrier at the same place in the CTA of this rank of the cluster. It orders
+    /// nothing between CTAs: `.release.cluster` would, and costs a fence of the whole GPU.
     #[inline(always)]
     pub fn arrive_at(self, rank: u32) {
         // SAFETY: an initialised barrier of a CTA that is there until all of the cluster are done.
         unsafe {
             asm!(
-                "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [{0}];",
+                "mbarrier.arrive.shared::cluster.b64 _, [{0}];",
                 in(reg32) cluster::map_shared(self.0, rank),
                 options(nostack),
             );
@@ -85,17 +66,20 @@ impl Mbarrier {
     /// register.
     #[inline(always)]
     pub fn wait(self, parity: u32) {
-        wait!("mbarrier.try_wait.parity.shared::cta.b64", self, parity);
-    }
-
-    /// As [`Self::wait`], where other CTAs of the cluster arrive too.
-    #[inline(always)]
-    pub fn wait_for_cluster(self, parity: u32) {
-        wait!(
-            "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64",
-            self,
-            parity
-        );
+        // SAFETY: an initialised barrier of this CTA; the label is local to the braces.
+        unsafe {
+            asm!(
+                "{{",
+                ".reg .pred complete;",
+                "WAIT:",
+                "mbarrier.try_wait.parity.shared::cta.b64 complete, [{0}], {1};",
+                "@!complete bra WAIT;",
+                "}}",
+                in(reg32) self.0,
+                in(reg32) parity,
+                options(nostack),
+            );
+        }
     }
 }
 

@@ -188,7 +188,7 @@ fn tile_inline<const FMA: bool>(
             chain: [0.0; B_ROWS],
             ..total
         });
-        for step in share.start * STEPS_PER_STAGE..share.end * STEPS_PER_STAGE {
+        for step in share {
             add_step::<FMA>(&mut sums, a, b, step);
         }
         for (total, sums) in totals.iter_mut().zip(sums) {
