@@ -1,5 +1,7 @@
 //! `bench`: how long shapes take, next to what the device could do.
 
+mod answers;
+mod comparison;
 mod peers;
 mod plot;
 mod provenance;
@@ -24,7 +26,8 @@ use nvfp4_dual_gemm::plan::{Shape, Tile};
 use super::device::{self, Opened};
 use super::progress::Bar;
 use super::{exit_code, parse_inputs};
-use peers::{About, Against, Peers, PeersError, Timing};
+use answers::About;
+use peers::{Against, Peers, PeersError, Timing};
 use plot::Plot;
 use provenance::Provenance;
 use report::Row;
