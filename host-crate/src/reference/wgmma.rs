@@ -13,7 +13,6 @@ mod panel;
 use nvfp4_dual_gemm_kernel::contract::hopper::{STAGE_K, WGMMA_K};
 
 use super::panel::Loops;
-use super::step::{raw_exponent, round_toward_zero, shift_toward_zero};
 use super::{Accumulators, Operands, RowBlock};
 
 /// How the sum over K is taken apart: CTAs of a cluster share the stages of K, warps of a CTA the
@@ -50,6 +49,9 @@ struct Products {
 
 /// Fractional bits of a term below the largest raw exponent.
 const FRACTION_BITS: i32 = 25;
+/// The least raw exponent of a value. What the kernel multiplies is 2^-7 of it, and where that is a
+/// subnormal f16 the exponent is that of the least normal one.
+const LEAST_EXPONENT: i32 = -14 + 7;
 /// Threads of a quad, each with 64 consecutive elements of a stage.
 const QUAD: usize = 4;
 const STAGE: usize = STAGE_K as usize;
@@ -97,31 +99,6 @@ fn row_block_by(
     (chain, exact)
 }
 
-/// `significand · 2^(exponent − 10)`, the fields of an f16.
-#[derive(Clone, Copy, Default)]
-struct Element {
-    significand: i16,
-    exponent: i8,
-}
-
-impl Element {
-    /// Of a value; a smaller one's factor is a subnormal f16.
-    const LEAST_EXPONENT: i32 = -7;
-
-    /// # Panics
-    /// In debug builds, if `value` is no f16.
-    fn new(value: f32) -> Self {
-        // What the kernel multiplies is 2^-7 of the value.
-        let exponent = raw_exponent(value).max(Self::LEAST_EXPONENT) - 7;
-        let significand = value * 2f32.powi(10 - 7 - exponent);
-        debug_assert_eq!(significand.fract(), 0.0, "{value} is no f16");
-        Self {
-            significand: significand as i16,
-            exponent: exponent as i8,
-        }
-    }
-}
-
 /// The place of an element of K in the order: step by step, each quad thread's four elements.
 fn place_of(k: usize) -> usize {
     let (stage, within) = (k / STAGE, k % STAGE);
@@ -130,39 +107,62 @@ fn place_of(k: usize) -> usize {
     stage * STAGE + step * STEP + quad_thread * QUAD + element
 }
 
-/// One `wgmma` for one output.
-fn add_products(c: f32, products: impl Iterator<Item = (Element, Element)> + Clone) -> f32 {
-    let nonzero = products.filter(|(a, b)| a.significand != 0 && b.significand != 0);
-    let exponent = |(a, b): (Element, Element)| i32::from(a.exponent) + i32::from(b.exponent);
-    let Some(mut highest) = nonzero.clone().map(exponent).max() else {
-        return c;
-    };
-    let c_exponent = raw_exponent(c);
-    if c != 0.0 {
-        highest = highest.max(c_exponent);
-    }
-    let grid = highest - FRACTION_BITS;
-    let c_significand = (c.to_bits() & 0x7F_FFFF) | (u32::from(c.is_normal()) << 23);
-    let magnitude = shift_toward_zero(i64::from(c_significand), c_exponent - 23 - grid);
-    let mut units = if c.is_sign_negative() {
-        -magnitude
-    } else {
-        magnitude
-    };
-    for (a, b) in nonzero {
-        let product = i64::from(a.significand) * i64::from(b.significand);
-        units += shift_toward_zero(product, exponent((a, b)) - 20 - grid);
-    }
-    round_toward_zero(units, grid)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::inputs::{InputKind, Inputs};
     use crate::matrix::{Nvfp4Matrix, Nvfp4MatrixView};
+    use crate::reference::step::{raw_exponent, round_toward_zero, shift_toward_zero};
     use crate::reference::{NAN_BITS, float64};
     use nvfp4_dual_gemm_kernel::contract::hopper::activation_position;
+
+    /// `significand · 2^(exponent − 10)`, the fields of an f16.
+    #[derive(Clone, Copy, Default)]
+    struct Element {
+        significand: i16,
+        exponent: i8,
+    }
+
+    impl Element {
+        /// # Panics
+        /// In debug builds, if `value` is no f16.
+        fn new(value: f32) -> Self {
+            // What the kernel multiplies is 2^-7 of the value.
+            let exponent = raw_exponent(value).max(LEAST_EXPONENT) - 7;
+            let significand = value * 2f32.powi(10 - 7 - exponent);
+            debug_assert_eq!(significand.fract(), 0.0, "{value} is no f16");
+            Self {
+                significand: significand as i16,
+                exponent: exponent as i8,
+            }
+        }
+    }
+
+    /// One `wgmma` for one output.
+    fn add_products(c: f32, products: impl Iterator<Item = (Element, Element)> + Clone) -> f32 {
+        let nonzero = products.filter(|(a, b)| a.significand != 0 && b.significand != 0);
+        let exponent = |(a, b): (Element, Element)| i32::from(a.exponent) + i32::from(b.exponent);
+        let Some(mut highest) = nonzero.clone().map(exponent).max() else {
+            return c;
+        };
+        let c_exponent = raw_exponent(c);
+        if c != 0.0 {
+            highest = highest.max(c_exponent);
+        }
+        let grid = highest - FRACTION_BITS;
+        let c_significand = (c.to_bits() & 0x7F_FFFF) | (u32::from(c.is_normal()) << 23);
+        let magnitude = shift_toward_zero(i64::from(c_significand), c_exponent - 23 - grid);
+        let mut units = if c.is_sign_negative() {
+            -magnitude
+        } else {
+            magnitude
+        };
+        for (a, b) in nonzero {
+            let product = i64::from(a.significand) * i64::from(b.significand);
+            units += shift_toward_zero(product, exponent((a, b)) - 20 - grid);
+        }
+        round_toward_zero(units, grid)
+    }
 
     /// The device's own formula for the order, and the one here, are inverse to each other up to the
     /// order within a step, which does not matter.
@@ -291,6 +291,16 @@ mod tests {
         let code = |_, block| Some([0x01, 0x78, 0, 0][block % 4]);
         inputs.a = with_scales(inputs.a, code);
         inputs.b1 = with_scales(inputs.b1, code);
+        assert_like_steps(&inputs, WHOLE);
+    }
+
+    /// A quarter of each step's products are zeros times large elements, and do not count.
+    #[test]
+    fn a_zero_raises_no_grid() {
+        let mut inputs = Inputs::new(InputKind::Full, 6, 20, 256, 1, 7).unwrap();
+        let by_quad_thread = |codes: [u8; QUAD]| move |_, block| Some(codes[block / QUAD]);
+        inputs.a = with_scales(inputs.a, by_quad_thread([0x00, 0x01, 0x30, 0x11]));
+        inputs.b1 = with_scales(inputs.b1, by_quad_thread([0x7E, 0x01, 0x11, 0x30]));
         assert_like_steps(&inputs, WHOLE);
     }
 

@@ -1,21 +1,20 @@
 //! Panels of rows in the order in which `wgmma` takes their elements, and products of one panel of A with
 //! one of B, a step of 16 elements at a time.
 //!
-//! Almost every step has a result that f32 and f64 give exactly. With C the accumulator, E its exponent,
-//! H the sum of the highest raw exponents of the step's nonzero elements in a row and a column, and L that
-//! of the exponents of their lowest set bits:
+//! With C the accumulator, E its exponent, H the sum of the highest raw exponents of the step's nonzero
+//! elements in a row and a column, and L that of the exponents of their lowest set bits, most steps of inputs
+//! with scale factors of like size fulfil both:
 //!
-//! - *The sum of 16 products is exact* in f32 if `H − L ≤ 18`: it is a multiple of 2^L below 2^(H+6). In f64
-//!   it is wherever nothing is cut.
-//! - *Nothing is cut* before the last rounding if 2^(max(H, E) − 25), which no grid is coarser than, divides
-//!   C and 2^L. The sum with C then has at most 32 bits.
+//! - *The sum of 16 products is exact* in f32, as `H − L ≤ 18`: it is a multiple of 2^L below 2^(H+6).
+//! - *Nothing is cut* before the last rounding, as 2^(max(H, E) − 25), which no grid is coarser than, divides
+//!   C and 2^L. The sum with C then has at most 32 bits, which f64 holds.
 //!
-//! What does not fulfil both goes through [`add_products`] itself.
+//! In the others every term is cut by itself, in f64, which holds the terms in units of the grid.
 
 use rayon::prelude::*;
 
 use super::{
-    Element, FRACTION_BITS, KOrder, Products, STAGE, STEP, STEPS_PER_STAGE, add_products, place_of,
+    FRACTION_BITS, KOrder, LEAST_EXPONENT, Products, STAGE, STEP, STEPS_PER_STAGE, place_of,
 };
 use crate::format::{BLOCK, e2m1, ue4m3};
 use crate::matrix::Nvfp4MatrixView;
@@ -54,7 +53,7 @@ impl<const W: usize> Exponents<W> {
         let exponent = raw_exponent(value);
         let significand = value.to_bits() & 0x7F_FFFF | 1 << 23;
         let lowest = exponent - 23 + significand.trailing_zeros() as i32;
-        self.highest[row] = self.highest[row].max(exponent.max(Element::LEAST_EXPONENT));
+        self.highest[row] = self.highest[row].max(exponent.max(LEAST_EXPONENT));
         self.lowest[row] = self.lowest[row].min(lowest);
     }
 }
@@ -224,39 +223,11 @@ fn add_step<const FMA: bool>(
             lowest: a.exponents[step].lowest[row],
             b: &b.exponents[step],
         };
-        let sums = &mut sums[row];
-        let mut left = add_sums::<F32_SPAN>(sums, ALL, &of_step.map(f64::from), exponents);
+        let left = add_sums(&mut sums[row], &of_step.map(f64::from), exponents);
         if left != 0 {
-            let of_step = step_in_f64::<FMA>(a, row, b, step);
-            left = add_sums::<LARGEST_SPAN>(sums, left, &of_step, exponents);
-        }
-        if left != 0 {
-            add_left(sums, left, (a, row), b, step);
+            add_terms(&mut sums[row], left, (a, row), b, step);
         }
     }
-}
-
-/// The sums of a step for one row, in f64.
-#[inline(always)]
-fn step_in_f64<const FMA: bool>(
-    a: &Panel<A_ROWS>,
-    row: usize,
-    b: &Panel<B_ROWS>,
-    step: usize,
-) -> [f64; B_ROWS] {
-    let mut sums = [0.0f64; B_ROWS];
-    for (a, b) in a.values[step].iter().zip(&b.values[step]) {
-        let a = f64::from(a[row]);
-        for (&b, sum) in b.iter().zip(&mut sums) {
-            let b = f64::from(b);
-            *sum = if FMA {
-                a.mul_add(b, *sum)
-            } else {
-                a * b + *sum
-            };
-        }
-    }
-    sums
 }
 
 /// Those of one row of A and of every row of a panel of B.
@@ -269,36 +240,27 @@ struct StepExponents<'a> {
 
 /// H − L up to which a sum of 16 products is exact in f32.
 const F32_SPAN: i32 = 24 - 6;
-/// The largest H − L of a step in which nothing is cut.
-const LARGEST_SPAN: i32 = FRACTION_BITS;
 /// One bit for each column.
 const ALL: u32 = (1 << B_ROWS) - 1;
 
-/// Adds to the columns in `wanted` what is exact if sums are up to a span of `SPAN`; returns the columns
-/// that it had to leave.
+/// Adds the sums of a step where they are exact and nothing is cut; returns the other columns.
 #[inline(always)]
-fn add_sums<const SPAN: i32>(
-    sums: &mut Sums<B_ROWS>,
-    wanted: u32,
-    of_step: &[f64; B_ROWS],
-    exponents: StepExponents<'_>,
-) -> u32 {
+fn add_sums(sums: &mut Sums<B_ROWS>, of_step: &[f64; B_ROWS], exponents: StepExponents<'_>) -> u32 {
     let mut covered = [0u32; B_ROWS];
     let mut chain = [0.0f32; B_ROWS];
     let mut exact = [0.0f64; B_ROWS];
     for column in 0..B_ROWS {
         let c = sums.chain[column];
-        let c_exponent = (c.to_bits() >> 23 & 0xFF) as i32 - 127;
         let highest = exponents.highest + exponents.b.highest[column];
         let lowest = exponents.lowest + exponents.b.lowest[column];
-        let grid = highest.max(c_exponent) - FRACTION_BITS;
-        let c_units = f64::from(c) * f64::from_bits(((1023 - grid) as u64) << 52);
+        let grid = highest.max(exponent_field(c) - 127) - FRACTION_BITS;
+        let c_units = f64::from(c) * power_of_two(-grid);
         let nothing_cut = (lowest >= grid) & (c_units.trunc() == c_units);
-        covered[column] = u32::from(nothing_cut & (highest - lowest <= SPAN)) << column;
+        covered[column] = u32::from(nothing_cut & (highest - lowest <= F32_SPAN)) << column;
         chain[column] = cut_to_f32(f64::from(c) + of_step[column]);
         exact[column] = sums.exact[column] + of_step[column];
     }
-    let covered = wanted & covered.iter().fold(0, |all, bit| all | bit);
+    let covered = covered.iter().fold(0, |all, bit| all | bit);
     if covered == ALL {
         *sums = Sums { chain, exact };
         return 0;
@@ -309,27 +271,64 @@ fn add_sums<const SPAN: i32>(
             sums.exact[column] = exact[column];
         }
     }
-    wanted & !covered
+    ALL & !covered
 }
 
-#[cold]
-fn add_left(
+/// Adds the terms of a step to the columns in `wanted`, each cut to the grid.
+#[inline(always)]
+fn add_terms(
     sums: &mut Sums<B_ROWS>,
-    left: u32,
+    wanted: u32,
     (a, row): (&Panel<A_ROWS>, usize),
     b: &Panel<B_ROWS>,
     step: usize,
 ) {
-    for column in (0..B_ROWS).filter(|column| left >> column & 1 == 1) {
-        let values = a.values[step].iter().zip(&b.values[step]);
-        let values = values.map(|(a, b)| (a[row], b[column]));
-        let elements = values
-            .clone()
-            .map(|(a, b)| (Element::new(a), Element::new(b)));
-        // Each factor is 2^-7 of its value.
-        sums.chain[column] = add_products(sums.chain[column] / 16_384.0, elements) * 16_384.0;
-        sums.exact[column] += values
-            .map(|(a, b)| f64::from(a) * f64::from(b))
-            .sum::<f64>();
+    let mut highest = [i32::MIN; B_ROWS];
+    for (a, b) in a.values[step].iter().zip(&b.values[step]) {
+        let a_exponent = product_exponent(a[row]);
+        for (highest, &b) in highest.iter_mut().zip(b) {
+            *highest = (*highest).max(a_exponent + product_exponent(b));
+        }
     }
+    let mut grid = [0; B_ROWS];
+    let mut units = [0.0f64; B_ROWS];
+    for column in 0..B_ROWS {
+        let c = sums.chain[column];
+        grid[column] = highest[column].max(exponent_field(c) - 127) - FRACTION_BITS;
+        units[column] = (f64::from(c) * power_of_two(-grid[column])).trunc();
+    }
+    let mut exact = sums.exact;
+    for (a, b) in a.values[step].iter().zip(&b.values[step]) {
+        let a = f64::from(a[row]);
+        for column in 0..B_ROWS {
+            let product = a * f64::from(b[column]);
+            units[column] += (product * power_of_two(-grid[column])).trunc();
+            exact[column] += product;
+        }
+    }
+    for column in 0..B_ROWS {
+        if wanted >> column & 1 == 1 {
+            sums.chain[column] = cut_to_f32(units[column] * power_of_two(grid[column]));
+            sums.exact[column] = exact[column];
+        }
+    }
+}
+
+/// The raw exponent with which a value enters a product's; that of 0 is lower than any sum of two others.
+#[inline(always)]
+fn product_exponent(value: f32) -> i32 {
+    match exponent_field(value) {
+        0 => -200,
+        field => (field - 127).max(LEAST_EXPONENT),
+    }
+}
+
+#[inline(always)]
+fn exponent_field(value: f32) -> i32 {
+    (value.to_bits() >> 23 & 0xFF) as i32
+}
+
+#[inline(always)]
+fn power_of_two(exponent: i32) -> f64 {
+    f64::from_bits(((1023 + exponent) as u64) << 52)
 }
