@@ -2,14 +2,16 @@
 //!
 //! The tests of the kernels for Blackwell run on a B200 or B300 if there is one, else on the emulated
 //! B200; those of the kernels for Hopper likewise on an H100 or H200. A process has one device, so that
-//! each test binary keeps to one architecture. Tests that are about the emulator's own checks ask for
-//! it. `NVFP4_PTX` names a file with another build of the
-//! kernels, to be tested instead of the shipped one.
+//! each test binary keeps to one architecture, and says once where it runs. Tests that are about the
+//! emulator's own checks ask for it. `NVFP4_PTX` and `NVFP4_HOPPER_PTX` name files with other builds of
+//! the kernels, to be tested instead of the shipped ones.
 
 pub mod mutation;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Write as _;
+use std::sync::Once;
 
 use nvfp4_dual_gemm::check::{self, CheckError, Outcome, Problem};
 use nvfp4_dual_gemm::cust::context::legacy::{Context, ContextFlags};
@@ -21,7 +23,7 @@ use nvfp4_dual_gemm::cust::{self, CudaFlags};
 use nvfp4_dual_gemm::driver::{self, DriverChoice, DriverKind, Selected};
 use nvfp4_dual_gemm::kernels::{Architecture, BLACKWELL, HOPPER, Output};
 use nvfp4_dual_gemm::launch::{Arguments, DeviceMatrix, DeviceSpan, Kernels, LoadError};
-use nvfp4_dual_gemm::plan::DualGemm;
+use nvfp4_dual_gemm::plan::{DualGemm, Gpu};
 use nvfp4_dual_gemm::{Inputs, Nvfp4Matrix};
 
 /// The PTX for Blackwell under test.
@@ -34,7 +36,8 @@ pub fn hopper_ptx() -> Cow<'static, str> {
     ptx_of(&HOPPER)
 }
 
-fn ptx_of(architecture: &Architecture) -> Cow<'static, str> {
+/// The PTX for an architecture under test.
+pub fn ptx_of(architecture: &Architecture) -> Cow<'static, str> {
     let variable = architecture.ptx_variable;
     let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()) else {
         return Cow::Borrowed(architecture.ptx);
@@ -48,6 +51,7 @@ fn ptx_of(architecture: &Architecture) -> Cow<'static, str> {
 /// A context of its own, so that a kernel which fails in one test breaks no other.
 pub struct TestDevice {
     selected: Selected,
+    architecture: &'static Architecture,
     // Destroyed when the test is done; everything on the device lives in it.
     _context: Context,
 }
@@ -60,30 +64,38 @@ impl TestDevice {
 
     /// The device that `NVFP4_DEVICE` asks for: by default an H100 or H200, else the emulated H200.
     pub fn hopper() -> Self {
-        driver::prefer_emulated_hopper();
         Self::of(&HOPPER)
     }
 
-    fn of(architecture: &Architecture) -> Self {
-        let device = Self::choose(DriverChoice::from_env().unwrap(), architecture);
-        println!("{}", device.selected);
-        device
+    /// The device of this architecture that `NVFP4_DEVICE` asks for.
+    pub fn of(architecture: &'static Architecture) -> Self {
+        Self::choose(DriverChoice::from_env().unwrap(), architecture)
     }
 
     /// The emulated B200. A process has one driver: panics where [`Self::open`] took a GPU.
     pub fn emulator() -> Self {
-        Self::choose(DriverChoice::Emulator, &BLACKWELL)
+        Self::emulated(&BLACKWELL)
     }
 
-    fn choose(choice: DriverChoice, architecture: &Architecture) -> Self {
+    /// The emulated device of this architecture.
+    pub fn emulated(architecture: &'static Architecture) -> Self {
+        Self::choose(DriverChoice::Emulator, architecture)
+    }
+
+    fn choose(choice: DriverChoice, architecture: &'static Architecture) -> Self {
+        if architecture.has(Gpu::H200.compute_capability) {
+            driver::prefer_emulated_hopper();
+        }
         let accepts = |capability| architecture.has(capability);
         let selected = driver::select_with_fallback(choice, accepts).unwrap();
         cust::init(CudaFlags::empty()).unwrap();
         driver::capture_device_reports();
         let device = Device::get_device(selected.device).unwrap();
+        announce(architecture, &selected, &device.name().unwrap());
         let context = Context::create_and_push(ContextFlags::SCHED_AUTO, device).unwrap();
         Self {
             selected,
+            architecture,
             _context: context,
         }
     }
@@ -94,13 +106,25 @@ impl TestDevice {
 
     /// Loads the PTX under test.
     pub fn kernels(&self) -> Kernels {
-        self.load(&ptx()).unwrap()
+        self.load(&ptx_of(self.architecture)).unwrap()
     }
 
     /// Loads any PTX with the same entries.
     pub fn load(&self, ptx: &str) -> Result<Kernels, LoadError> {
         Kernels::load_ptx(ptx)
     }
+}
+
+/// Says once where this process' tests run; past libtest, which keeps to itself what passing tests print.
+fn announce(architecture: &Architecture, selected: &Selected, device: &str) {
+    static ONCE: Once = Once::new();
+    let why = match &selected.fallback {
+        Some(reason) => format!("; {reason}"),
+        None => String::new(),
+    };
+    let line = format!("the kernels for {} on {device}{why}\n", architecture.name);
+    // Nothing is lost with it.
+    ONCE.call_once(|| drop(std::io::stderr().write_all(line.as_bytes())));
 }
 
 /// Fills outputs before a launch: no kernel writes it by chance for long.

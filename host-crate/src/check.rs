@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use cust::context::legacy::CurrentContext;
 use cust::error::CudaError;
 use cust::event::{Event, EventFlags};
-use cust::memory::{CopyDestination, DeviceBuffer};
+use cust::memory::{CopyDestination, DeviceBuffer, mem_get_info};
 use cust::stream::{Stream, StreamFlags};
 use half::f16;
 
 use crate::compare::{AccumulatorComparison, OutputComparison};
-use crate::driver::DriverError;
+use crate::driver::{DriverError, status};
 use crate::error::try_filled;
 use crate::inputs::{InputKind, Inputs};
 use crate::kernels::{KernelEntry, Output};
@@ -104,8 +104,25 @@ pub enum CheckError {
     /// The driver failed.
     #[error(transparent)]
     Driver(#[from] DriverError),
+    /// The device has not enough memory.
+    #[error(
+        "the device has {free} of its {total} bytes of memory free, {needed} are needed for {what}"
+    )]
+    OutOfDeviceMemory {
+        /// What the memory is for.
+        what: &'static str,
+        /// Bytes asked for, in one piece.
+        needed: usize,
+        /// Bytes that are free, of `total`; not all of them need be in one piece.
+        free: usize,
+        /// Bytes that there are.
+        total: usize,
+    },
     /// A copy or the kernel itself failed.
-    #[error("{what}: {error}{}", indented(.report))]
+    #[error(
+        "{what}: {}{}{}",
+        status::describe(*error as u32), status::advice(*error as u32), indented(.report)
+    )]
     Cuda {
         /// What was being done.
         what: &'static str,
@@ -255,6 +272,19 @@ fn compare(
     Ok((comparisons, outputs))
 }
 
+/// Bytes in device memory of their own.
+fn upload(what: &'static str, bytes: &[u8]) -> Result<DeviceBuffer<u8>, CheckError> {
+    DeviceBuffer::from_slice(bytes).map_err(|error| match (error, mem_get_info()) {
+        (CudaError::OutOfMemory, Ok((free, total))) => CheckError::OutOfDeviceMemory {
+            what,
+            needed: bytes.len(),
+            free,
+            total,
+        },
+        (error, _) => cuda_error("uploading")(error),
+    })
+}
+
 /// The operands in device memory.
 pub(crate) struct DeviceInputs {
     a: [DeviceBuffer<u8>; 2],
@@ -264,16 +294,16 @@ pub(crate) struct DeviceInputs {
 
 impl DeviceInputs {
     pub(crate) fn upload(inputs: &Inputs) -> Result<Self, CheckError> {
-        let upload = |matrix: &Nvfp4Matrix| -> Result<_, CheckError> {
-            let buffer = |bytes: &[u8]| {
-                DeviceBuffer::from_slice(bytes).map_err(cuda_error("uploading an operand"))
-            };
-            Ok([buffer(matrix.elements())?, buffer(matrix.tiled_scales())?])
+        let both = |matrix: &Nvfp4Matrix| -> Result<_, CheckError> {
+            Ok([
+                upload("an operand", matrix.elements())?,
+                upload("the scale factors of an operand", matrix.tiled_scales())?,
+            ])
         };
         Ok(Self {
-            a: upload(&inputs.a)?,
-            b1: upload(&inputs.b1)?,
-            b2: upload(&inputs.b2)?,
+            a: both(&inputs.a)?,
+            b1: both(&inputs.b1)?,
+            b2: both(&inputs.b2)?,
         })
     }
 
@@ -313,7 +343,7 @@ pub(crate) struct GuardedOutput {
 impl GuardedOutput {
     pub(crate) fn new(bytes: usize) -> Result<Self, CheckError> {
         let fill = try_filled("an output", bytes + 2 * GUARD_BYTES, FILL)?;
-        let buffer = DeviceBuffer::from_slice(&fill).map_err(cuda_error("allocating an output"))?;
+        let buffer = upload("an output", &fill)?;
         Ok(Self { buffer })
     }
 

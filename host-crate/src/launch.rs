@@ -64,6 +64,7 @@ use crate::driver::api::{
     self, FunctionAttribute, LaunchConfig, TensorMapDataType, TensorMapDescription,
     TensorMapL2Promotion, TensorMapSwizzle,
 };
+use crate::driver::status;
 use crate::kernels::Architecture;
 use crate::matrix::MatrixShape;
 use crate::plan::{DualGemm, Gpu, PlanError, operand_map};
@@ -168,8 +169,12 @@ impl Kernels {
         let architecture = gpu.architecture()?;
         let module = api::load_module_with_log(ptx)?;
         for launch in architecture.launches() {
+            let function = function(&module, &launch).map_err(|error| match error.code() {
+                Some(status::NOT_FOUND) => LoadError::MissingEntry { entry: launch.name },
+                _ => error.into(),
+            })?;
             api::function_set_attribute(
-                &function(&module, &launch)?,
+                &function,
                 FunctionAttribute::MaxDynamicSharedSizeBytes,
                 launch.dynamic_shared_bytes as i32,
             )?;
@@ -216,6 +221,14 @@ pub enum LoadError {
     /// The GPU has no kernel.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The PTX is not a build of this version's kernels.
+    #[error(
+        "the PTX has no entry {entry}: load the PTX that came with this library, or a build of its kernels"
+    )]
+    MissingEntry {
+        /// The first that is missing.
+        entry: &'static str,
+    },
     /// The driver refused.
     #[error(transparent)]
     Driver(#[from] DriverError),

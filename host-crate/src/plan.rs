@@ -599,31 +599,25 @@ fn max_split_k(shape: Shape, tokens: u32) -> u32 {
     1 << limit.ilog2()
 }
 
-/// The M tile and the split of K that should be fastest on Hopper.
+/// The M tile and the split of K that should be fastest on Hopper, as measured on an H100.
 ///
-/// Up to 128 tokens the weights' bytes decide, and tiles of up to 64 tokens read them best; beyond, the
-/// largest tile that still leaves no multiprocessor without work. Where tiles are few, as many CTAs
-/// share the K of each as find a multiprocessor.
+/// Up to 64 tokens the weights' bytes decide: the smallest tile that holds all, and as many CTAs to share
+/// the K of each tile as find a multiprocessor. Beyond, the largest tile that leaves no multiprocessor
+/// without work.
 fn hopper_tile(shape: Shape, multiprocessors: u32) -> (u32, u32) {
     let columns = shape.n().div_ceil(hopper::TILE_N as usize) * shape.batch();
-    let tiles = |tokens: usize| shape.m().div_ceil(tokens) * columns;
     let multiprocessors = multiprocessors as usize;
-    if shape.m() <= 128 || tiles(64) <= multiprocessors {
-        let tokens = shape.m().next_power_of_two().clamp(8, 64);
-        let split_k = match multiprocessors / tiles(tokens) {
-            0 | 1 => 1,
-            2 | 3 => 2,
-            _ => 4,
-        };
-        let tokens = tokens as u32;
-        return (tokens, max_split_k(shape, tokens).min(split_k));
+    if shape.m() > 64 {
+        let fits = shape.m().div_ceil(128) * columns <= multiprocessors;
+        return (if fits { 128 } else { 256 }, 1);
     }
-    let tokens = if tiles(128) <= multiprocessors {
-        128
-    } else {
-        256
+    let tokens = shape.m().next_power_of_two().clamp(8, 64) as u32;
+    let split_k = match multiprocessors / columns {
+        0 | 1 => 1,
+        2 | 3 => 2,
+        _ => 4,
     };
-    (tokens, 1)
+    (tokens, max_split_k(shape, tokens).min(split_k))
 }
 
 /// How a matrix is described to TMA, in the terms of `cuTensorMapEncodeTiled`: 4-bit elements
@@ -759,9 +753,9 @@ mod tests {
         };
         assert_eq!(plan(1, 4096, 7168), (8, 2, [128, 1, 1]));
         assert_eq!(plan(40, 4096, 7168), (64, 2, [128, 1, 1]));
-        assert_eq!(plan(100, 4096, 7168), (64, 1, [64, 2, 1]));
+        assert_eq!(plan(100, 4096, 7168), (128, 1, [64, 1, 1]));
         assert_eq!(plan(1, 1024, 7168), (8, 4, [64, 1, 1]));
-        assert_eq!(plan(100, 64, 256), (64, 1, [1, 2, 1]), "one stage of K");
+        assert_eq!(plan(40, 64, 256), (64, 1, [1, 1, 1]), "one stage of K");
         assert_eq!(plan(256, 4096, 7168), (128, 1, [128, 1, 1]));
         assert_eq!(plan(512, 4096, 7168), (256, 1, [128, 1, 1]));
         assert_eq!(plan(4096, 4096, 7168), (256, 1, [132, 1, 1]), "persistent");

@@ -164,7 +164,7 @@ fn load_errors() {
     let refused = |ptx: &str| api::load_module_with_log(ptx).unwrap_err();
     let error = refused(".version 99.0\n.target sm_100a\n");
     assert!(
-        matches!(&error, DriverError::Load { code: 222, log } if log.contains("99.0")),
+        matches!(&error, DriverError::Load { code: 222, log, .. } if log.contains("99.0")),
         "{error:?}"
     );
     let text = error.to_string();
@@ -175,7 +175,7 @@ fn load_errors() {
     // As a driver for an H200 answers PTX for another architecture.
     let error = refused(".version 8.7\n.target sm_90a\n");
     assert!(
-        matches!(&error, DriverError::Load { code: 218, log } if log.contains("sm_90a")),
+        matches!(&error, DriverError::Load { code: 218, log, .. } if log.contains("sm_90a")),
         "{error:?}"
     );
     assert_eq!(refused("a\0b"), DriverError::NulInPtx { offset: 1 });

@@ -2,13 +2,13 @@
 //! shipped kernels, one at a time, and tells which changes nothing notices.
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use clap::Parser;
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressStyle};
-use nvfp4_dual_gemm::kernels::BLACKWELL;
+use nvfp4_dual_gemm::kernels::{ARCHITECTURES, Architecture};
 use nvfp4_dual_gemm_tests::mutation::{Judge, Mutation, Operator, Survivors, Verdict, of_entry};
-use nvfp4_dual_gemm_tests::ptx;
+use nvfp4_dual_gemm_tests::ptx_of;
 use rayon::prelude::*;
 
 /// Changes the shipped kernels' PTX in one place at a time, runs each on the emulator, and reports the changes that nothing
@@ -16,6 +16,9 @@ use rayon::prelude::*;
 #[derive(Parser)]
 #[command(name = "cargo xtask mutate")]
 struct Arguments {
+    /// Only this architecture's entries: blackwell or hopper
+    #[arg(long, value_parser = architecture)]
+    architecture: Option<&'static Architecture>,
     /// Only entries whose name contains this
     #[arg(long)]
     entry: Option<String>,
@@ -30,18 +33,54 @@ struct Arguments {
     list: bool,
 }
 
+fn architecture(name: &str) -> Result<&'static Architecture, String> {
+    let mut known = ARCHITECTURES.into_iter();
+    known
+        .find(|architecture| architecture.name.eq_ignore_ascii_case(name))
+        .ok_or_else(|| "there are blackwell and hopper".to_owned())
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let text = ptx();
+    match arguments.architecture {
+        Some(architecture) => mutate(architecture, &arguments),
+        None => every_architecture(),
+    }
+}
+
+/// A process has one emulated device: one for each architecture, with the same arguments.
+fn every_architecture() -> ExitCode {
+    let mut outcome = ExitCode::SUCCESS;
+    for architecture in ARCHITECTURES {
+        let run = std::env::current_exe().and_then(|program| {
+            Command::new(program)
+                .args(std::env::args_os().skip(1))
+                .args(["--architecture", architecture.name])
+                .status()
+        });
+        match run {
+            Ok(status) if status.success() => {}
+            Ok(_) => outcome = ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("cannot run this program for {}: {error}", architecture.name);
+                outcome = ExitCode::FAILURE;
+            }
+        }
+    }
+    outcome
+}
+
+fn mutate(architecture: &'static Architecture, arguments: &Arguments) -> ExitCode {
+    let text = ptx_of(architecture);
     let lines: Vec<&str> = text.lines().collect();
     let (mut killed, mut total, mut unexplained) = (0, 0, 0);
-    for entry in BLACKWELL.entries {
+    for entry in architecture.launches() {
         let wanted = arguments.entry.as_deref();
-        if wanted.is_some_and(|wanted| !entry.launch.name.contains(wanted)) {
+        if wanted.is_some_and(|wanted| !entry.name.contains(wanted)) {
             continue;
         }
-        let Some(mut mutations) = of_entry(&text, entry.launch.name) else {
-            eprintln!("the PTX has no entry {}", entry.launch.name);
+        let Some(mut mutations) = of_entry(&text, entry.name) else {
+            eprintln!("the PTX has no entry {}", entry.name);
             return ExitCode::FAILURE;
         };
         if let Some(wanted) = &arguments.operator {
@@ -53,20 +92,26 @@ fn main() -> ExitCode {
                 .for_each(|mutation| println!("{}", describe(mutation)));
             continue;
         }
-        let judge = match Judge::new(&text, entry) {
+        let judge = match Judge::new(&text, architecture, entry.name) {
             Ok(judge) => judge,
             Err(verdict) => {
-                eprintln!("{} fails unchanged: {verdict:?}", entry.launch.name);
+                eprintln!("{} fails unchanged: {verdict:?}", entry.name);
                 return ExitCode::FAILURE;
             }
         };
+        if let Some(Verdict::Reported { report, .. }) = judge.reported_strictly() {
+            println!(
+                "{}: not run under `strict`, which has against the unchanged kernel:\n  {report}",
+                entry.name
+            );
+        }
         let verdicts: Vec<Verdict> = mutations
             .par_iter()
-            .progress_with(progress(entry.launch.name, mutations.len()))
+            .progress_with(progress(entry.name, mutations.len()))
             .map(|mutation| judge.judge(&mutation.apply(&lines)))
             .collect();
         let outcomes: Vec<_> = mutations.iter().zip(&verdicts).collect();
-        println!("{}", entry.launch.name);
+        println!("{}", entry.name);
         print_table(&outcomes);
         if arguments.verbose {
             for (mutation, verdict) in &outcomes {
@@ -84,7 +129,10 @@ fn main() -> ExitCode {
         total += verdicts.len() - survivors.equivalent.len();
     }
     let percent = 100.0 * killed as f64 / f64::from(total.max(1) as u32);
-    println!("killed {killed} of {total} ({percent:.1} %)");
+    println!(
+        "{}: killed {killed} of {total} ({percent:.1} %)",
+        architecture.name
+    );
     match unexplained {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,

@@ -1,7 +1,7 @@
 //! Mutations that change nothing that a program can observe, with the proof. Each entry says how often it applies, so
 //! that it can't hide a survivor of another origin.
 
-use super::operators::{Mutation, Operator};
+use super::change::{Mutation, Operator};
 use super::text::registers;
 
 /// A family of mutations that no test can tell from the original.
@@ -47,6 +47,14 @@ const PARTIAL_TILE: &str = "where a partial tile's scale factors lie: it has thr
                 fourth are free; the copy and the MMA take the address from one register";
 
 const EQUIVALENTS: &[Equivalent] = &[
+    Equivalent {
+        operator: Operator::GridDependencyDeleted,
+        detail: "",
+        statement: "griddepcontrol.launch_dependents",
+        at_most: 1,
+        proof: "a grid that does not let its dependents start lets them when it ends, and they may start as \
+                late as that in any case (PTX ISA §9.7.13.13)",
+    },
     Equivalent {
         operator: Operator::ConstantChanged,
         detail: "132 to 136",

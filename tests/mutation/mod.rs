@@ -1,14 +1,21 @@
 //! Mutation testing of the proof itself: each synchronising or addressing detail of a kernel is
 //! changed alone, and something must notice — a rule of the emulator, or a wrong result.
 
+mod change;
+mod cluster;
 mod equivalents;
 mod judge;
 mod operators;
+mod problems;
+pub mod synchronisation;
+mod tcgen05;
 mod text;
+mod wgmma;
 
+pub use change::{Mutation, Operator};
 pub use equivalents::Equivalent;
 pub use judge::{Judge, Verdict};
-pub use operators::{Mutation, Operator, mutations};
+pub use operators::mutations;
 pub use text::{body, statements};
 
 /// The mutations of one entry of a PTX text; `None` where it has no such entry.

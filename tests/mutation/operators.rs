@@ -1,142 +1,8 @@
 //! What is changed in a kernel, one place at a time.
 
-use std::fmt;
-
+use super::change::{Mutation, Operator};
 use super::text::{Statement, control_registers};
-
-/// Kinds of changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Operator {
-    FenceDeleted,
-    WaitDeleted,
-    WaitNotRepeated,
-    ParityFlipped,
-    OtherMbarrier,
-    ArriveDeleted,
-    ExpectDeleted,
-    ArriveAndExpectDeleted,
-    BytesChanged,
-    CommitDeleted,
-    InitDeleted,
-    CountChanged,
-    BarrierDeleted,
-    BarrierChanged,
-    TensorMemoryDeleted,
-    CopyDeleted,
-    CoordinateChanged,
-    MmaDeleted,
-    AccumulateChanged,
-    DescriptorField,
-    InstructionField,
-    TensorAddress,
-    ConditionNegated,
-    ConstantChanged,
-}
-
-impl Operator {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::FenceDeleted => "fence deleted",
-            Self::WaitDeleted => "wait deleted",
-            Self::WaitNotRepeated => "wait not repeated",
-            Self::ParityFlipped => "parity flipped",
-            Self::OtherMbarrier => "other mbarrier",
-            Self::ArriveDeleted => "arrive deleted",
-            Self::ExpectDeleted => "expect_tx deleted",
-            Self::ArriveAndExpectDeleted => "arrive.expect_tx deleted",
-            Self::BytesChanged => "byte count changed",
-            Self::CommitDeleted => "commit deleted",
-            Self::InitDeleted => "init deleted",
-            Self::CountChanged => "init count changed",
-            Self::BarrierDeleted => "barrier deleted",
-            Self::BarrierChanged => "barrier changed",
-            Self::TensorMemoryDeleted => "tensor memory op deleted",
-            Self::CopyDeleted => "copy deleted",
-            Self::CoordinateChanged => "coordinate changed",
-            Self::MmaDeleted => "mma deleted",
-            Self::AccumulateChanged => "accumulate changed",
-            Self::DescriptorField => "descriptor field",
-            Self::InstructionField => "instruction descriptor field",
-            Self::TensorAddress => "tensor address",
-            Self::ConditionNegated => "branch condition negated",
-            Self::ConstantChanged => "constant changed",
-        }
-    }
-}
-
-impl fmt::Display for Operator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// One changed place.
-#[derive(Clone, Debug)]
-pub struct Mutation {
-    pub operator: Operator,
-    /// What was done, where the operator alone does not say it; else empty.
-    pub detail: String,
-    /// Statement → new text; empty to delete it.
-    edits: Vec<(Statement, String)>,
-}
-
-impl Mutation {
-    /// Index of the changed line.
-    pub fn line(&self) -> usize {
-        self.edits[0].0.line
-    }
-
-    /// The statement before the change.
-    pub fn original(&self) -> String {
-        self.edits[0].0.text()
-    }
-
-    /// The whole text with the change; lines keep their numbers.
-    pub fn apply(&self, lines: &[&str]) -> String {
-        let mut text = String::with_capacity(lines.iter().map(|line| line.len() + 1).sum());
-        for (index, line) in lines.iter().enumerate() {
-            let mut line = (*line).to_owned();
-            for (statement, replacement) in self.edits.iter().rev() {
-                if statement.line == index {
-                    line.replace_range(statement.span.clone(), replacement);
-                }
-            }
-            text += &line;
-            text.push('\n');
-        }
-        text
-    }
-}
-
-/// Fields of a shared-memory matrix descriptor (PTX ISA §9.7.16.4.1) and what is XORed into them.
-const DESCRIPTOR_FIELDS: [(&str, u64); 8] = [
-    ("start address", 1),
-    ("leading offset", 1 << 16),
-    ("stride offset", 1 << 32),
-    ("version", 1 << 46),
-    ("base offset", 1 << 49),
-    ("leading offset mode", 1 << 52),
-    ("swizzle", 2 << 61),
-    ("swizzle", 4 << 61),
-];
-
-/// Fields of an instruction descriptor of `.kind::mxf4nvf4` (PTX ISA §9.7.16.4.2), likewise.
-const INSTRUCTION_FIELDS: [(&str, u64); 14] = [
-    ("sparsity", 1 << 2),
-    ("scale factor id of B", 2 << 4),
-    ("type of A", 2 << 7),
-    ("type of B", 2 << 10),
-    ("negate A", 1 << 13),
-    ("negate B", 1 << 14),
-    ("transpose A", 1 << 15),
-    ("transpose B", 1 << 16),
-    ("N", 1 << 17),
-    ("N", 1 << 20),
-    ("scale type", 1 << 23),
-    ("M", 3 << 27),
-    ("scale factor id of A", 2 << 29),
-    ("K", 1 << 31),
-];
+use super::{cluster, tcgen05, wgmma};
 
 /// Every mutation of an entry, in the order of its text.
 pub fn mutations(statements: &[Statement]) -> Vec<Mutation> {
@@ -145,7 +11,10 @@ pub fn mutations(statements: &[Statement]) -> Vec<Mutation> {
     for (index, statement) in statements.iter().enumerate() {
         let next = statements.get(index + 1);
         synchronisation(statement, next, &mut found);
-        asynchronous(statement, &mut found);
+        copies(statement, &mut found);
+        tcgen05::changes(statement, &mut found);
+        wgmma::changes(statement, &mut found);
+        cluster::changes(statement, &mut found);
         let Some(destination) = statement.destination() else {
             continue;
         };
@@ -164,31 +33,27 @@ fn is_control(statement: &Statement, operand: usize) -> bool {
     let is_address = statement.operands[operand].starts_with('[');
     match statement.opcode.split('.').next() {
         Some("mbarrier" | "barrier" | "bar" | "cp" | "elect") => true,
+        // The M side of a multiplication may be data in registers.
+        Some("wgmma") => operand > 0 && !statement.operands[operand].starts_with('{'),
+        Some("mapa" | "setmaxnreg") => true,
         Some("tcgen05") => !statement.is("tcgen05.ld") && !statement.is("tcgen05.st") || is_address,
-        Some("ld" | "st" | "atom" | "red") => is_address,
+        Some("ld" | "st" | "atom" | "red" | "ldmatrix" | "stmatrix") => is_address,
         _ => false,
     }
 }
 
-fn push(
+pub(super) fn push(
     found: &mut Vec<Mutation>,
     operator: Operator,
     detail: &str,
     edits: &[(&Statement, String)],
 ) {
-    found.push(Mutation {
-        operator,
-        detail: detail.to_owned(),
-        edits: edits
-            .iter()
-            .map(|(statement, text)| ((*statement).clone(), text.clone()))
-            .collect(),
-    });
+    found.push(Mutation::new(operator, detail, edits));
 }
 
 /// The statement with the register or number of an operand changed by an instruction before it: `change` is
 /// `add.s32`, `xor.b64`, … and its second operand.
-fn with_changed(statement: &Statement, operand: usize, change: (&str, &str)) -> String {
+pub(super) fn with_changed(statement: &Statement, operand: usize, change: (&str, &str)) -> String {
     let (opcode, by) = change;
     let text = &statement.operands[operand];
     let value = text.trim_matches(['[', ']']);
@@ -280,7 +145,7 @@ fn bytes_changed(statement: &Statement, operand: usize, found: &mut Vec<Mutation
     }
 }
 
-fn asynchronous(statement: &Statement, found: &mut Vec<Mutation>) {
+fn copies(statement: &Statement, found: &mut Vec<Mutation>) {
     use Operator::*;
     let deleted = || [(statement, String::new())];
     if statement.is("cp.async.bulk.tensor") {
@@ -307,6 +172,12 @@ fn asynchronous(statement: &Statement, found: &mut Vec<Mutation>) {
         }
         address_changed(statement, 0, "128", found);
         other_copy_barrier(statement, 2, found);
+        if statement.opcode.contains(".multicast::cluster") {
+            for bit in ["1", "2"] {
+                let text = with_changed(statement, 3, ("xor.b16", bit));
+                push(found, MulticastChanged, bit, &[(statement, text)]);
+            }
+        }
     } else if statement.is("cp.async.bulk") && statement.operands.len() >= 4 {
         push(found, CopyDeleted, "", &deleted());
         bytes_changed(statement, 2, found);
@@ -314,51 +185,6 @@ fn asynchronous(statement: &Statement, found: &mut Vec<Mutation>) {
         other_copy_barrier(statement, 3, found);
         let text = with_changed(statement, 1, ("add.s64", "512"));
         push(found, ConstantChanged, "source +512", &[(statement, text)]);
-    } else if statement.is("tcgen05.cp") {
-        push(found, CopyDeleted, "", &deleted());
-        fields(
-            statement,
-            1,
-            "xor.b64",
-            &DESCRIPTOR_FIELDS,
-            DescriptorField,
-            found,
-        );
-        tensor_addresses(statement, &[0], found);
-    } else if statement.is("tcgen05.mma") {
-        push(found, MmaDeleted, "", &deleted());
-        for operand in [1, 2] {
-            fields(
-                statement,
-                operand,
-                "xor.b64",
-                &DESCRIPTOR_FIELDS,
-                DescriptorField,
-                found,
-            );
-        }
-        fields(
-            statement,
-            3,
-            "xor.b32",
-            &INSTRUCTION_FIELDS,
-            InstructionField,
-            found,
-        );
-        tensor_addresses(statement, &[0, 4, 5], found);
-        let last = statement.operands.len() - 1;
-        for value in [0, 1] {
-            let inner = statement.with_operand(last, "altered");
-            let text = format!("{{.reg .pred altered; setp.eq.u32 altered, {value}, 1; {inner}}}");
-            push(
-                found,
-                AccumulateChanged,
-                &format!("always {}", value == 1),
-                &[(statement, text)],
-            );
-        }
-    } else if statement.is("tcgen05.ld") {
-        tensor_addresses(statement, &[1], found);
     }
 }
 
@@ -377,27 +203,8 @@ fn other_copy_barrier(statement: &Statement, operand: usize, found: &mut Vec<Mut
     push(found, Operator::OtherMbarrier, "8", &[(statement, text)]);
 }
 
-fn tensor_addresses(statement: &Statement, operands: &[usize], found: &mut Vec<Mutation>) {
-    const CHANGES: [(&str, &str); 3] = [
-        ("+1 column", "1"),
-        ("+4 columns", "4"),
-        ("+16 lanes", "1048576"),
-    ];
-    for operand in operands {
-        for (what, by) in CHANGES {
-            let text = with_changed(statement, *operand, ("add.s32", by));
-            let detail = format!("operand {operand} {what}");
-            push(
-                found,
-                Operator::TensorAddress,
-                &detail,
-                &[(statement, text)],
-            );
-        }
-    }
-}
-
-fn fields(
+/// The statement with each of the fields of an operand changed by XOR.
+pub(super) fn fields(
     statement: &Statement,
     operand: usize,
     opcode: &str,
@@ -411,6 +218,20 @@ fn fields(
             found,
             operator,
             &format!("operand {operand}: {name}"),
+            &[(statement, text)],
+        );
+    }
+}
+
+/// A multiplication that never or always adds to what there is; the operand is the predicate that says whether.
+pub(super) fn accumulation(statement: &Statement, operand: usize, found: &mut Vec<Mutation>) {
+    for value in [0, 1] {
+        let inner = statement.with_operand(operand, "altered");
+        let text = format!("{{.reg .pred altered; setp.eq.u32 altered, {value}, 1; {inner}}}");
+        push(
+            found,
+            Operator::AccumulateChanged,
+            &format!("always {}", value == 1),
             &[(statement, text)],
         );
     }

@@ -2,6 +2,7 @@
 //! with the compiler's log.
 
 use std::ffi::{c_int, c_void};
+use std::fmt;
 use std::mem::MaybeUninit;
 use std::ptr;
 
@@ -101,6 +102,18 @@ pub struct LaunchConfig {
     pub programmatic_dependent_launch: bool,
 }
 
+/// `[2, 1, 1] CTAs of [128, 1, 1] threads in clusters of [2, 1, 1] with 1024 bytes of dynamic shared memory`
+impl fmt::Display for LaunchConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} CTAs of {:?} threads", self.grid, self.block)?;
+        if let Some(cluster) = self.cluster {
+            write!(f, " in clusters of {cluster:?}")?;
+        }
+        let bytes = self.dynamic_shared_bytes;
+        write!(f, " with {bytes} bytes of dynamic shared memory")
+    }
+}
+
 /// `CUlaunchConfig`
 #[repr(C)]
 struct RawLaunchConfig {
@@ -144,7 +157,7 @@ impl RawLaunchAttribute {
 /// the kernel does with them must be sound: memory behind device addresses is alive until the launch has finished.
 ///
 /// # Errors
-/// [`DriverError::MissingFunction`] from drivers before CUDA 11.8; [`DriverError::Call`] where the launch is refused.
+/// [`DriverError::MissingFunction`] from drivers before CUDA 11.8; [`DriverError::Launch`] where the launch is refused.
 pub unsafe fn launch_kernel_ex(
     function: &Function<'_>,
     config: &LaunchConfig,
@@ -190,7 +203,14 @@ pub unsafe fn launch_kernel_ex(
             ptr::null_mut(),
         )
     };
-    check(SLOT.name(), code)
+    match code {
+        status::SUCCESS => Ok(()),
+        code => Err(DriverError::Launch {
+            code,
+            config: *config,
+            report: super::take_device_report().unwrap_or_default(),
+        }),
+    }
 }
 
 /// A tensor map, opaque: the driver writes it, the tensor memory accelerator reads it, most often from a kernel

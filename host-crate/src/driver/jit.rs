@@ -7,13 +7,14 @@ use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_uint, c_void};
 use std::ptr;
 
+use cust::context::legacy::CurrentContext;
 use cust::module::Module;
 use cust::sys::CUjit_option::{self, CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
 use cust::sys::{CUmodule, CUresult};
 
-use super::DriverError;
 use super::forward::Slot;
 use super::status::{self, to_cu_result};
+use super::{DriverError, LoadFacts, api};
 
 /// What [`load_module_with_log`] wants to know of the load that `cust` makes for it.
 struct Inquiry {
@@ -50,11 +51,22 @@ pub fn load_module_with_log(ptx: &str) -> Result<Module, DriverError> {
             DriverError::Load {
                 code,
                 log: log.to_string_lossy().into_owned(),
+                facts: facts(&ptx),
             }
         }
         // The load never came through the forwarder, so some other definition of it was linked.
         _ => DriverError::from_cust(SLOT.name(), error),
     })
+}
+
+/// What the driver was given, and what it and the current context's device are.
+fn facts(ptx: &CStr) -> LoadFacts {
+    let device = CurrentContext::get_device().ok();
+    LoadFacts {
+        compute_capability: device.and_then(|device| api::compute_capability(device).ok()),
+        cuda_version: super::info().ok().map(|driver| driver.version),
+        ..LoadFacts::of_ptx(&ptx.to_string_lossy())
+    }
 }
 
 static SLOT: Slot = Slot::new("cuModuleLoadDataEx");

@@ -22,6 +22,12 @@
 //! answers `CUDA_ERROR_NO_DEVICE`, every other function `CUDA_ERROR_NOT_INITIALIZED`, and one line on stderr says what
 //! was looked for. A function that the driver lacks answers `CUDA_ERROR_NOT_FOUND`, and its name goes to stderr.
 //!
+//! # After a kernel fails
+//! A launch is refused by the call that asks for it, and nothing has changed. What a kernel does wrong while it runs (a
+//! trap, an illegal address) shows in any later call that waits, and in every call after it: the context is lost
+//! ([`DriverError::context_is_lost`]). All that the driver API promises then is that a new process can use the GPU. On
+//! the emulator a new context can.
+//!
 //! # Building without CUDA
 //! `cust`'s build scripts look for a CUDA installation and stop where there is none. They are content with
 //! `CUDA_LIBRARY_PATH`, a directory with a `lib64/libcuda.a`; an empty archive will do, since all of its symbols are
@@ -37,17 +43,19 @@
 //! from, and leaves it out.
 
 pub mod api;
+mod facts;
 mod forward;
 pub mod graph;
 mod jit;
 mod library;
-mod status;
+pub(crate) mod status;
 mod symbols;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+pub use facts::LoadFacts;
 use library::Library;
 
 /// The environment variable that [`DriverChoice::from_env`] and driver calls before any selection go by.
@@ -185,14 +193,30 @@ pub enum DriverError {
         found: Vec<(u32, u32)>,
     },
 
-    #[error("{function} failed: {}", status::name(*.code))]
+    #[error("{function} failed: {}{}", status::describe(*.code), status::advice(*.code))]
     Call { function: &'static str, code: u32 },
 
-    #[error("the driver refused the PTX: {}{}", status::name(*.code), indent_log(.log))]
+    #[error(
+        "the driver did not launch {config}: {}{}{}",
+        status::describe(*.code), status::advice(*.code), indent_log(.report)
+    )]
+    Launch {
+        code: u32,
+        config: api::LaunchConfig,
+        /// What an emulated device had to say; empty for a real one.
+        report: String,
+    },
+
+    #[error(
+        "the driver refused {facts}: {}{}{}",
+        status::describe(*.code), facts.advice(*.code), indent_log(.log)
+    )]
     Load {
         code: u32,
         /// What the driver's JIT compiler had to say; may be empty.
         log: String,
+        /// What was to run where.
+        facts: LoadFacts,
     },
 
     #[error("the PTX has a NUL byte at offset {offset}; the driver would take it for the end")]
@@ -200,6 +224,27 @@ pub enum DriverError {
 }
 
 impl DriverError {
+    /// The driver's status, if a driver function returned one.
+    pub fn code(&self) -> Option<u32> {
+        match self {
+            Self::Call { code, .. } | Self::Launch { code, .. } | Self::Load { code, .. } => {
+                Some(*code)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether a kernel failed, now or before, in a way after which the driver promises no more than that a new
+    /// process can use the device ("After a kernel fails" in the [module](self)'s documentation).
+    pub fn context_is_lost(&self) -> bool {
+        self.code().is_some_and(status::loses_the_context)
+    }
+
+    /// As [`Self::context_is_lost`], of a failure that `cust` reports.
+    pub fn is_loss_of_context(error: cust::error::CudaError) -> bool {
+        status::loses_the_context(error as u32)
+    }
+
     /// The error without the advice, for a line that says what was done instead.
     fn summary(&self) -> String {
         match self {
@@ -329,6 +374,14 @@ pub fn info() -> Result<DriverInfo, DriverError> {
         library: selection.library.name().to_owned(),
         version: selection.library.version()?,
     })
+}
+
+/// The compute capability, as (major, minor), of every GPU of this machine. Selects nothing.
+///
+/// # Errors
+/// [`DriverError::NoLibrary`] where there is no driver, [`DriverError::Call`] where it has no device.
+pub fn gpus() -> Result<Vec<(u32, u32)>, DriverError> {
+    Library::open_cuda()?.compute_capabilities()
 }
 
 /// What an emulated device had to say about the last failure that this thread saw, once. `None` for a real one.

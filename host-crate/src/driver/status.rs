@@ -1,12 +1,22 @@
 //! Status codes of the driver API, and their passage into `cust_raw`'s enum.
 
+use std::ffi::{CStr, c_char};
+use std::ptr;
+
 use cust::sys::CUresult::{self, *};
+
+use super::forward::Slot;
 
 pub(crate) const SUCCESS: u32 = CUDA_SUCCESS as u32;
 pub(crate) const INVALID_VALUE: u32 = CUDA_ERROR_INVALID_VALUE as u32;
 pub(crate) const NOT_INITIALIZED: u32 = CUDA_ERROR_NOT_INITIALIZED as u32;
 pub(crate) const NO_DEVICE: u32 = CUDA_ERROR_NO_DEVICE as u32;
 pub(crate) const NOT_FOUND: u32 = CUDA_ERROR_NOT_FOUND as u32;
+
+pub(crate) const OUT_OF_MEMORY: u32 = CUDA_ERROR_OUT_OF_MEMORY as u32;
+pub(crate) const NO_BINARY_FOR_GPU: u32 = CUDA_ERROR_NO_BINARY_FOR_GPU as u32;
+pub(crate) const INVALID_PTX: u32 = CUDA_ERROR_INVALID_PTX as u32;
+pub(crate) const UNSUPPORTED_PTX_VERSION: u32 = CUDA_ERROR_UNSUPPORTED_PTX_VERSION as u32;
 
 /// A driver's status as `cust_raw`'s enum, which ends at CUDA 11.4. A newer code becomes `CUDA_ERROR_UNKNOWN`, since a
 /// Rust enum must not hold a value outside of its variants; the code itself goes to stderr.
@@ -16,16 +26,64 @@ pub(crate) fn to_cu_result(code: u32) -> CUresult {
     }
     let known = KNOWN.iter().find(|known| **known as u32 == code);
     known.copied().unwrap_or_else(|| {
-        eprintln!("the CUDA driver answered {code}, a code that cust 0.3 does not know");
+        eprintln!(
+            "the CUDA driver answered {}, a code that cust 0.3 does not know",
+            describe(code)
+        );
         CUDA_ERROR_UNKNOWN
     })
 }
 
-/// The name of a status code.
-pub(crate) fn name(code: u32) -> String {
-    match KNOWN.iter().find(|known| **known as u32 == code) {
-        Some(known) => format!("{known:?} ({code})"),
-        None => format!("CUDA error {code}"),
+/// The name, number and meaning of a status code, in the words of the selected driver if there is one.
+pub(crate) fn describe(code: u32) -> String {
+    static NAME: Slot = Slot::new("cuGetErrorName");
+    static MEANING: Slot = Slot::new("cuGetErrorString");
+    let known = || {
+        let known = KNOWN.iter().find(|known| **known as u32 == code);
+        known.map(|known| format!("{known:?}"))
+    };
+    let name = known().or_else(|| ask(&NAME, code));
+    let name = name.unwrap_or_else(|| "CUDA error".to_owned());
+    match ask(&MEANING, code) {
+        Some(meaning) => format!("{name} ({code}), {meaning}"),
+        None => format!("{name} ({code})"),
+    }
+}
+
+/// What a function of the selected driver that explains status codes has to say. Explaining an error selects none.
+fn ask(function: &Slot, code: u32) -> Option<String> {
+    type Explain = unsafe extern "C" fn(u32, *mut *const c_char) -> u32;
+    super::SELECTION.get()?;
+    let mut text = ptr::null();
+    // SAFETY: both functions have this signature in the driver API; the pointer is valid for the call.
+    let answer = unsafe {
+        let explain: Explain = std::mem::transmute(function.find().ok()?);
+        explain(code, &mut text)
+    };
+    if answer != SUCCESS || text.is_null() {
+        return None;
+    }
+    // SAFETY: on success the driver gives a C string that lives as long as the driver.
+    let text = unsafe { CStr::from_ptr(text) };
+    Some(text.to_string_lossy().into_owned())
+}
+
+/// Whether the driver API says of this failure that it "leaves the process in an inconsistent state and any further
+/// CUDA work will return the same error. To continue using CUDA, the process must be terminated and relaunched".
+pub(crate) fn loses_the_context(code: u32) -> bool {
+    // Illegal address; timeout; assertion; hardware stack, illegal instruction, misaligned address, address space,
+    // program counter, launch failed; tensor memory leak.
+    matches!(code, 700 | 702 | 710 | 714..=719 | 721)
+}
+
+/// What to do about a failed call, to follow its description.
+pub(crate) fn advice(code: u32) -> &'static str {
+    if loses_the_context(code) {
+        "; a kernel failed, and its process can't use the GPU any more: start a new one"
+    } else if code == OUT_OF_MEMORY {
+        "; free some, or run a smaller problem"
+    } else {
+        ""
     }
 }
 

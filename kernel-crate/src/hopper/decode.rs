@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | 0–15 | [`multiply`], then [`reduce`] and [`epilogue`] | stage full, slot full | stage empty, slot empty; C |
 //! | 16–23 | [`unpack`]: loads and dequantises activations | the grid before, slot empty | slot full |
-//! | 24 (25–27 only fill the warpgroup) | one thread of [`load`] | stage empty | stage full |
+//! | 24 (25–27 fill the warpgroup) | one thread of [`load`] | stage empty | stage full |
 //!
 //! One CTA computes 64 columns of C for its tile of tokens, or, in a cluster, the sum over its share
 //! of K. Warps 0–7 multiply with the first half of each stage's slots, 8–15 with the second.
@@ -49,10 +49,13 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
 
     if warp_index >= LOAD_WARP {
         registers::decrease_to::<{ TileShape::COPY_REGISTERS }>();
-        let leader = warp_index == LOAD_WARP && warp::elect_one();
-        if leader {
+        let leader = warp::elect_one();
+        // Weights are to be on their way soon: another warp prepares what they do not need.
+        if warp_index == LOAD_WARP && leader {
             load::prefetch_maps(param_block);
             stages.init_barriers(arrivals::STAGE_FULL, arrivals::stage_empty(C::SHAPE));
+            mbarrier::fence_init();
+        } else if warp_index == LOAD_WARP + 1 && leader {
             slots.init_barriers(
                 arrivals::slot_full(C::SHAPE),
                 arrivals::slot_empty(C::SHAPE),
@@ -63,7 +66,7 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
         warp::sync();
         barrier::arrive::<SETUP, THREADS>();
         announce(cluster);
-        if leader {
+        if warp_index == LOAD_WARP && leader {
             load::run::<C>(params, param_block, &mut stages.producer(), tile, span);
             grid::launch_dependents();
         }

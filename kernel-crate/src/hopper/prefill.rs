@@ -41,6 +41,8 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
         if warp_index == WEIGHT_WARP && leader {
             load::prefetch_maps(param_block);
             stages.init_barriers(arrivals::STAGE_FULL, arrivals::stage_empty(C::SHAPE));
+            mbarrier::fence_init();
+        } else if warp_index == ACTIVATION_WARP && leader {
             slots.init_barriers(
                 arrivals::slot_full(C::SHAPE),
                 arrivals::slot_empty(C::SHAPE),

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-pub use compile::{BLACKWELL, TARGETS, Target};
+pub use compile::{BLACKWELL, HOPPER, TARGETS, Target};
 
 use crate::workspace;
 use compile::Flags;

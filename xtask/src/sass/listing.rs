@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::graph::Graph;
+use crate::graph::{Graph, NaturalLoop};
 
 /// What an instruction of a K loop is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +18,10 @@ pub enum Class {
     /// Integer arithmetic, moves, constants: addresses, descriptors, phases and counters
     Address,
     Branch,
+    /// Loads from and stores to shared memory
+    Shared,
+    /// Arithmetic on pairs of f16, and conversions to them
+    Half,
     Other,
 }
 
@@ -29,15 +33,18 @@ impl Class {
             Self::Barrier => "barrier",
             Self::Address => "address",
             Self::Branch => "branch",
+            Self::Shared => "shared",
+            Self::Half => "half",
             Self::Other => "other",
         }
     }
 
     fn of(mnemonic: &str, operands: &str) -> Self {
         match mnemonic {
-            "UTCOMMA" | "UTCQMMA" | "UTCHMMA" | "UTCIMMA" | "UTCCP" => Self::Tensor,
+            "UTCOMMA" | "UTCQMMA" | "UTCHMMA" | "UTCIMMA" | "UTCCP" | "HGMMA" => Self::Tensor,
             "UTMALDG" | "UTMAPF" | "UTMACCTL" | "UBLKCP" | "UBLKPF" => Self::Copy,
-            "UTCBAR" | "SYNCS" | "BAR" | "FENCE" | "ELECT" | "MEMBAR" | "DEPBAR" => Self::Barrier,
+            "UTCBAR" | "SYNCS" | "BAR" | "FENCE" | "ELECT" | "MEMBAR" | "DEPBAR" | "WARPGROUP"
+            | "ERRBAR" | "CGAERRBAR" => Self::Barrier,
             "BRA" | "BSSY" | "BSYNC" | "BREAK" | "EXIT" | "WARPSYNC" | "YIELD" | "NOP" => {
                 Self::Branch
             }
@@ -45,10 +52,12 @@ impl Class {
             "UIADD3" | "UIMAD" | "UISETP" | "ULEA" | "ULOP3" | "UMOV" | "UPLOP3" | "UPRMT"
             | "USEL" | "USHF" | "USGXT" | "UIADD" | "UVIADD" | "UP2UR" | "UR2UP" | "R2UR"
             | "S2UR" | "LDCU" | "ULDC" | "VOTEU" => Self::Address,
-            "IADD3" | "VIADD" | "IMAD" | "ISETP" | "LEA" | "LOP3" | "MOV" | "PLOP3" | "PRMT"
-            | "SEL" | "SHF" | "S2R" | "CS2R" | "LDC" | "P2R" | "R2P" => Self::Address,
+            "IADD3" | "VIADD" | "SGXT" | "IMAD" | "ISETP" | "LEA" | "LOP3" | "MOV" | "PLOP3"
+            | "PRMT" | "SEL" | "SHF" | "S2R" | "CS2R" | "LDC" | "P2R" | "R2P" => Self::Address,
             // ptxas moves a constant this way to balance its pipes: 0 · 0 + immediate.
             "HFMA2" if operands.contains("-RZ, RZ,") => Self::Address,
+            "LDS" | "LDSM" | "STS" | "STSM" => Self::Shared,
+            "HMUL2" | "HADD2" | "HFMA2" | "F2FP" => Self::Half,
             _ => Self::Other,
         }
     }
@@ -60,13 +69,14 @@ pub struct Instruction {
     /// With guard, without the closing semicolon.
     pub text: String,
     guarded: bool,
-    opcode: String,
-    operands: String,
+    /// With its modifiers: `HGMMA.64x8x16.F32`.
+    pub opcode: String,
+    pub operands: String,
 }
 
 impl Instruction {
     /// `/*0010*/  @!P0 BRA `(.L_x_1) ;`
-    fn parse(line: &str) -> Option<Self> {
+    pub fn parse(line: &str) -> Option<Self> {
         let (address, rest) = line.trim().strip_prefix("/*")?.split_once("*/")?;
         let text = rest.trim().strip_suffix(';')?.trim().to_owned();
         let mut words = text.splitn(2, char::is_whitespace);
@@ -89,7 +99,7 @@ impl Instruction {
         })
     }
 
-    fn mnemonic(&self) -> &str {
+    pub fn mnemonic(&self) -> &str {
         self.opcode.split('.').next().unwrap_or_default()
     }
 
@@ -149,14 +159,14 @@ impl Listing {
     }
 
     /// The innermost loops that execute `mnemonic`, each in address order. Parts that ptxas moved
-    /// out of line, as it does with the repetition of a wait, belong to it.
+    /// out of line, as it does with the repetition of a wait, belong to it. Loops over the threads of
+    /// a warp do not count.
     pub fn innermost_loops_with(&self, mnemonic: &str) -> Result<Vec<Vec<&Instruction>>> {
         let mut loops = self.control_flow()?.natural_loops();
         loops.retain(|found| {
-            found
-                .body
-                .iter()
-                .any(|&index| self.instructions[index].mnemonic() == mnemonic)
+            let mut body = found.body.iter().map(|&index| &self.instructions[index]);
+            body.any(|instruction| instruction.mnemonic() == mnemonic)
+                && !self.is_over_threads(found)
         });
         let innermost = loops.iter().filter(|outer| {
             !loops
@@ -172,6 +182,29 @@ impl Listing {
                     .collect()
             })
             .collect())
+    }
+
+    /// Whether ptxas made this loop for an instruction with uniform operands that it has not seen to be
+    /// executed by one thread alone: a round for each.
+    fn is_over_threads(&self, found: &NaturalLoop) -> bool {
+        found.body.iter().any(|&index| {
+            let instruction = &self.instructions[index];
+            let target = instruction
+                .target()
+                .and_then(|label| self.labels.get(label));
+            instruction.opcode == "BRA.U.ANY" && target == Some(&found.header)
+        })
+    }
+
+    /// How many loops over the threads of a warp `mnemonic` is in.
+    pub fn loops_over_threads_with(&self, mnemonic: &str) -> Result<usize> {
+        let mut loops = self.control_flow()?.natural_loops();
+        loops.retain(|found| {
+            let mut body = found.body.iter().map(|&index| &self.instructions[index]);
+            self.is_over_threads(found)
+                && body.any(|instruction| instruction.mnemonic() == mnemonic)
+        });
+        Ok(loops.len())
     }
 
     fn control_flow(&self) -> Result<Graph> {
@@ -265,6 +298,27 @@ k:
     #[test]
     fn a_program_without_the_instruction_has_no_such_loop() -> Result<()> {
         assert!(listing()?.innermost_loops_with("UTMALDG")?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn a_loop_over_threads_is_told_from_one_over_k() -> Result<()> {
+        const SASS: &str = "\
+.text.k:
+.L_x_1:
+        /*0000*/                   UIADD3 UR4, UR4, 0x1, URZ ;
+.L_x_2:
+        /*0010*/               @P0 ELECT P2, URZ, PT ;
+        /*0020*/                   UTMALDG.3D [UR8], [UR16], desc[UR22] ;
+        /*0030*/               @P0 BRA.U.ANY `(.L_x_2) ;
+        /*0040*/               @P1 BRA `(.L_x_1) ;
+        /*0050*/                   EXIT ;
+";
+        let listing = parse(SASS)?.remove("k").context("no entry k")?;
+        let loops = listing.innermost_loops_with("UTMALDG")?;
+        assert_eq!(loops.iter().map(Vec::len).collect::<Vec<_>>(), [5]);
+        assert_eq!(listing.loops_over_threads_with("UTMALDG")?, 1);
+        assert_eq!(listing.loops_over_threads_with("SYNCS")?, 0);
         Ok(())
     }
 

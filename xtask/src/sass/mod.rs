@@ -1,19 +1,21 @@
 //! `cargo xtask sass`: what ptxas made of the K loops.
 //!
-//! The MMA warp is one thread that feeds the tensor core. Whatever else its loop executes delays
-//! the next instruction of it, so `--check` allows nothing there but tensor, barrier, address and
-//! branch instructions.
+//! On Blackwell the MMA warp is one thread that feeds the tensor core. Whatever else its loop executes
+//! delays the next instruction of it, so `--check` allows nothing there but tensor, barrier, address and
+//! branch instructions. On Hopper the loop also prepares operands in registers; `--check` holds it to what
+//! [`wgmma`] lists.
 
 mod listing;
+mod wgmma;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use nvfp4_dual_gemm_kernel::contract::KERNELS;
+use nvfp4_dual_gemm_kernel::contract::{self, KernelEntry, hopper};
 
-use crate::build_ptx::BLACKWELL;
+use crate::build_ptx::{BLACKWELL, HOPPER, Target};
 use crate::ptxas;
 use crate::setup::NVDISASM;
 use crate::workspace;
@@ -24,68 +26,147 @@ pub struct Arguments {
     /// Print the whole SASS of this entry, too. Default: the K loops of every entry
     #[arg(long, value_name = "NAME")]
     entry: Option<String>,
-    /// The architecture to assemble for
-    #[arg(long, default_value = "sm_100a")]
-    arch: String,
-    /// Print one line per loop; fail if an MMA loop has other than tensor, barrier, address and
-    /// branch instructions
+    /// The architecture to assemble for. Default: each that a PTX file is for, without its family
+    #[arg(long)]
+    arch: Option<String>,
+    /// Print one line per loop; fail if a loop that feeds the tensor core has what delays it
     #[arg(long)]
     check: bool,
 }
+
+/// The kernels of one PTX file.
+struct Family {
+    target: &'static Target,
+    architecture: &'static str,
+    kernels: &'static [KernelEntry],
+    roles: &'static [Role],
+}
+
+const FAMILIES: [Family; 2] = [
+    Family {
+        target: &BLACKWELL,
+        architecture: "sm_100a",
+        kernels: contract::KERNELS,
+        roles: &[LOAD, MMA],
+    },
+    Family {
+        target: &HOPPER,
+        architecture: "sm_90a",
+        kernels: hopper::KERNELS,
+        roles: &[LOAD, MULTIPLY],
+    },
+];
 
 /// A warp's role, recognised by the instruction that only its K loop has.
 struct Role {
     name: &'static str,
     opcode: &'static str,
-    /// Whether [`Class::Other`] instructions in its loop are an error.
-    strict: bool,
+    /// What a loop of an entry comes to, if there is more to say than what kinds of instructions it has.
+    examine: fn(&KernelEntry, &[&Instruction]) -> wgmma::Findings,
 }
 
-const ROLES: [Role; 2] = [
-    Role {
-        name: "load",
-        opcode: "UTMALDG",
-        strict: false,
-    },
-    Role {
-        name: "MMA",
-        opcode: "UTCOMMA",
-        strict: true,
-    },
-];
+const LOAD: Role = Role {
+    name: "load",
+    opcode: "UTMALDG",
+    examine: |_, _| wgmma::Findings::default(),
+};
+
+const MMA: Role = Role {
+    name: "MMA",
+    opcode: "UTCOMMA",
+    examine: |_, instructions| only_tensor_work(instructions),
+};
+
+const MULTIPLY: Role = Role {
+    name: "multiply",
+    opcode: wgmma::OPCODE,
+    examine: |kernel, instructions| wgmma::examine(instructions, wgmmas_per_stage(kernel)),
+};
+
+/// The instructions of a warpgroup for its share of a stage.
+fn wgmmas_per_stage(kernel: &KernelEntry) -> u32 {
+    let shape = hopper::TileShape {
+        tokens: kernel.tile_m,
+    };
+    shape.slots_per_share() * hopper::SLOT_K / hopper::WGMMA_K
+}
+
+fn only_tensor_work(instructions: &[&Instruction]) -> wgmma::Findings {
+    let allowed = [Class::Tensor, Class::Barrier, Class::Address, Class::Branch];
+    let others = instructions
+        .iter()
+        .filter(|i| !allowed.contains(&i.class()));
+    let others: Vec<&str> = others.map(|i| i.text.as_str()).collect();
+    let complaint = || {
+        let others = others.join("; ");
+        format!("neither tensor, barrier, address nor branch: {others}")
+    };
+    wgmma::Findings {
+        complaints: (!others.is_empty()).then(complaint).into_iter().collect(),
+        ..wgmma::Findings::default()
+    }
+}
 
 pub fn run(arguments: Arguments) -> Result<()> {
-    let listings = disassemble(&arguments.arch)?;
-    let names: Vec<&str> = match &arguments.entry {
-        Some(name) => vec![name],
-        None => KERNELS.iter().map(|kernel| kernel.launch.name).collect(),
-    };
     let mut complaints = Vec::new();
-    for name in names {
-        let listing = listings.get(name).with_context(|| {
-            let known: Vec<_> = listings.keys().map(String::as_str).collect();
-            format!("the PTX has no entry {name}; it has {}", known.join(", "))
-        })?;
-        if arguments.entry.is_some() && !arguments.check {
-            print_instructions(listing.instructions());
+    let mut shown = 0;
+    for family in &FAMILIES {
+        let architecture = arguments.arch.as_deref().unwrap_or(family.architecture);
+        let wanted = |kernel: &&KernelEntry| {
+            let name = arguments.entry.as_deref();
+            name.is_none_or(|name| name == kernel.launch.name)
+        };
+        let kernels: Vec<_> = family.kernels.iter().filter(wanted).collect();
+        if kernels.is_empty() || !family.target.assembled_for.contains(&architecture) {
+            continue;
         }
-        for role in &ROLES {
-            complaints.extend(show_loops(name, listing, role, &arguments)?);
+        let listings = disassemble(family.target, architecture)?;
+        for kernel in kernels {
+            let name = kernel.launch.name;
+            let listing = listings
+                .get(name)
+                .with_context(|| format!("{} has no entry {name}", family.target.file))?;
+            if arguments.entry.is_some() && !arguments.check {
+                print_instructions(listing.instructions());
+            }
+            for role in family.roles {
+                let title = format!("{name} ({architecture}), {} loop", role.name);
+                let found = show_loops(&title, kernel, listing, role, arguments.check)?;
+                complaints.extend(found.into_iter().map(|text| format!("{title}: {text}")));
+            }
+            shown += 1;
         }
     }
+    ensure!(shown > 0, "{}", nothing_fits());
     if arguments.check && !complaints.is_empty() {
         bail!("{}", complaints.join("\n"));
     }
     Ok(())
 }
 
+fn nothing_fits() -> String {
+    let families = FAMILIES.iter().map(|family| {
+        let names = family.kernels.iter().map(|kernel| kernel.launch.name);
+        format!(
+            "for {}: {}",
+            family.target.assembled_for.join(", "),
+            names.collect::<Vec<_>>().join(", ")
+        )
+    });
+    let families: Vec<_> = families.collect();
+    format!(
+        "there is no such entry for this architecture; there are, {}",
+        families.join("; ")
+    )
+}
+
 /// Assembles the committed PTX; the SASS of each entry, by name.
-fn disassemble(architecture: &str) -> Result<BTreeMap<String, Listing>> {
+fn disassemble(target: &Target, architecture: &str) -> Result<BTreeMap<String, Listing>> {
     let nvdisasm = NVDISASM.installed()?;
     let dir = workspace::target_dir().join("sass");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let cubin = dir.join(format!("{architecture}.cubin"));
-    let ptx = workspace::ptx_dir().join(BLACKWELL.file);
+    let ptx = workspace::ptx_dir().join(target.file);
     ptxas::assemble(&ptx, architecture, &cubin)?;
     let output = Command::new(&nvdisasm)
         .arg("--print-code")
@@ -103,34 +184,35 @@ fn disassemble(architecture: &str) -> Result<BTreeMap<String, Listing>> {
 
 /// Prints the loops of `role` and returns what is wrong with them.
 fn show_loops(
-    entry: &str,
+    title: &str,
+    kernel: &KernelEntry,
     listing: &Listing,
     role: &Role,
-    arguments: &Arguments,
+    briefly: bool,
 ) -> Result<Vec<String>> {
     let loops = listing.innermost_loops_with(role.opcode)?;
-    let title = format!("{entry} ({}), {} loop", arguments.arch, role.name);
     if loops.is_empty() {
         println!("{title}: none found");
-        return Ok(vec![format!("{title}: no loop contains {}", role.opcode)]);
+        return Ok(vec![format!("no loop contains {}", role.opcode)]);
+    }
+    let repeated = listing.loops_over_threads_with(role.opcode)?;
+    if repeated > 0 {
+        println!(
+            "{title}: ptxas repeats {repeated} {} for every thread of the warp",
+            role.opcode
+        );
     }
     let mut complaints = Vec::new();
     for instructions in loops {
         println!("{title}: {}", summary(&instructions));
-        if !arguments.check {
+        let findings = (role.examine)(kernel, &instructions);
+        if !findings.summary.is_empty() {
+            println!("    {}", findings.summary);
+        }
+        if !briefly {
             print_instructions(instructions.iter().copied());
         }
-        let foreign: Vec<&str> = instructions
-            .iter()
-            .filter(|instruction| role.strict && instruction.class() == Class::Other)
-            .map(|instruction| instruction.text.as_str())
-            .collect();
-        if !foreign.is_empty() {
-            complaints.push(format!(
-                "{title}: neither tensor, barrier, address nor branch: {}",
-                foreign.join("; ")
-            ));
-        }
+        complaints.extend(findings.complaints);
     }
     Ok(complaints)
 }
