@@ -71,7 +71,7 @@ pub struct Outcome {
 pub const EXACT_OUTPUTS: f64 = 0.995;
 
 /// Below this number of outputs the share is not asked for: a single element would decide.
-const FEW_OUTPUTS: u64 = 1000;
+pub(crate) const FEW_OUTPUTS: u64 = 1000;
 
 impl Outcome {
     /// Whether every accumulator has the right bits, every output is within 1 ulp and

@@ -25,11 +25,6 @@ impl Work {
     }
 }
 
-/// Bytes of the weights of one call, with their scale factors.
-pub fn weight_bytes(shape: &Shape) -> usize {
-    2 * (shape.b().packed_size() + shape.b().row_major_scales_size())
-}
-
 /// Where an arithmetic ceiling comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArithmeticSource {
@@ -128,10 +123,6 @@ mod tests {
         assert_eq!(work(256).flop, 4 * 256 * 4096 * 7168);
         let two = Work::of(&Shape::new(3, 64, 128, 2).unwrap());
         assert_eq!(two.bytes, 2 * (3 * 72 + 2 * 64 * 72 + 2 * 3 * 64));
-        assert_eq!(
-            weight_bytes(&Shape::new(3, 64, 128, 2).unwrap()),
-            2 * 2 * 64 * 72
-        );
     }
 
     #[test]

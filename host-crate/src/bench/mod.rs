@@ -5,11 +5,15 @@
 //!
 //! - *replay*: a CUDA graph of one call, launched on an idle device, which is waited for. Contains the
 //!   fixed cost of a graph launch, which [`baseline::EmptyLaunch`] tells.
-//! - *back to back*: a CUDA graph of many calls, divided by their number: what a call costs in a long
-//!   stream of work.
+//! - *back to back*, or in a row: a CUDA graph of many calls, divided by their number: what a call costs
+//!   in a long stream of work. Calls are enqueued by
+//!   [`Bound::launch_overlapped`](crate::launch::Bound::launch_overlapped): on Hopper a call's weights may be
+//!   copied while the call before still runs, as between the layers of a model that are launched so. In
+//!   replay mode each call runs alone, and nothing overlaps.
 //!
-//! Every element of every set is compared with the exact product before anything is timed, and after
-//! each mode with what was compared, bit by bit; C is filled with NaN in between.
+//! Every element of every set is compared before anything is timed, with what the device's tensor core
+//! must give and with the exact product ([`exactness`]); and after each mode, bit by bit, with what was
+//! compared. C is filled with NaN in between.
 
 pub mod baseline;
 pub mod ceilings;
@@ -35,6 +39,7 @@ use crate::inputs::InputKind;
 use crate::kernels::{KernelEntry, Output};
 use crate::launch::Kernels;
 use crate::plan::{DualGemm, Shape, Tile};
+use crate::reference::wgmma::KOrder;
 use exactness::Exactness;
 use operand_sets::{OperandSet, run_once};
 use timing::{Sequence, Stopwatch, Submission};
@@ -103,7 +108,7 @@ impl Measurement {
 /// What the comparisons gave.
 #[derive(Clone, Debug)]
 pub struct Check {
-    /// Every set before it was timed, against the exact product.
+    /// Every set before it was timed.
     pub exactness: Exactness,
     /// Outputs whose bits were others after a mode was timed.
     pub changed: u64,
@@ -114,9 +119,9 @@ pub struct Check {
 }
 
 impl Check {
-    /// Whether every output is within its bound and stayed as it was.
+    /// Whether every output is right and stayed as it was.
     pub fn passed(&self) -> bool {
-        self.exactness.beyond_bound == 0 && self.changed == 0 && self.guard_bytes_written == 0
+        self.exactness.passed() && self.changed == 0 && self.guard_bytes_written == 0
     }
 }
 
@@ -144,7 +149,7 @@ pub fn measure(
     let stream = stream()?;
     let mut checker = settings.check.then(Checker::default);
     if let Some(checker) = &mut checker {
-        checker.before(&mut sets, &stream, progress)?;
+        checker.before(&mut sets, plan.k_order(), &stream, progress)?;
     }
 
     progress.phase("timing", 2);
@@ -223,10 +228,11 @@ impl Default for Check {
 }
 
 impl Checker {
-    /// Runs every set and compares all of it with the exact product. C is poisoned before and after.
+    /// Runs every set and compares all of it. C is poisoned before and after.
     fn before(
         &mut self,
         sets: &mut [OperandSet<'_>],
+        order: Option<KOrder>,
         stream: &Stream,
         progress: &dyn Progress,
     ) -> Result<(), BenchError> {
@@ -239,8 +245,8 @@ impl Checker {
         for set in sets.iter_mut() {
             let (c, guard_bytes) = set.download()?;
             let advance = |rows| progress.advance(rows as u64);
-            let exactness = exactness::compare(&set.inputs, &c, &advance)?;
-            self.result.exactness.merge(exactness);
+            let found = &mut self.result.exactness;
+            exactness::compare(&set.inputs, &c, order, found, &advance)?;
             guard_bytes_written += guard_bytes;
             self.compared.push(c);
             set.poison()?;

@@ -3,7 +3,7 @@
 use cust::stream::Stream;
 use half::f16;
 
-use super::ceilings::weight_bytes;
+use super::ceilings::Work;
 use super::error::BenchError;
 use crate::check::{CheckError, DeviceInputs, GuardedOutput, cuda_error};
 use crate::inputs::{InputKind, Inputs};
@@ -14,14 +14,15 @@ use crate::plan::{DualGemm, Shape};
 const MIN_SETS: usize = 4;
 /// The most sets: weights so small stay in the L2 cache in practice too.
 const MAX_SETS: usize = 32;
-/// How many times the L2 cache all weights together are.
+/// How many times the L2 cache everything that the sets' calls read and write is.
 const CACHES: usize = 4;
 
-/// How many sets `shape` gets on a device with `l2_bytes` of L2 cache: their weights fill it four times,
-/// within 4 and 32 sets.
+/// How many sets `shape` gets on a device with `l2_bytes` of L2 cache: what their calls read and write
+/// fills it four times, within 4 and 32 sets.
 pub fn set_count(shape: &Shape, l2_bytes: usize) -> usize {
+    let bytes = usize::try_from(Work::of(shape).bytes).unwrap_or(usize::MAX);
     (CACHES * l2_bytes)
-        .div_ceil(weight_bytes(shape))
+        .div_ceil(bytes)
         .clamp(MIN_SETS, MAX_SETS)
 }
 
@@ -91,11 +92,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_fill_the_cache_four_times() {
-        let sets = |n, k, l2| set_count(&Shape::new(1, n, k, 1).unwrap(), l2);
-        // 33 030 144 bytes of weights, an H100's 50 MiB: 6.3 sets fill it four times.
-        assert_eq!(sets(4096, 7168, 50 << 20), 7);
-        assert_eq!(sets(4096, 7168, 1 << 20), MIN_SETS);
-        assert_eq!(sets(8, 64, 50 << 20), MAX_SETS);
+    fn sets_fill_the_cache_four_times() {
+        let sets = |m, n, k, l2| set_count(&Shape::new(m, n, k, 1).unwrap(), l2);
+        // 33 042 368 bytes, an H100's 50 MiB: 6.3 sets fill it four times.
+        assert_eq!(sets(1, 4096, 7168, 50 << 20), 7);
+        // 41 586 944 bytes: 5.04.
+        assert_eq!(sets(700, 4096, 7168, 50 << 20), 6);
+        assert_eq!(sets(1, 4096, 7168, 1 << 20), MIN_SETS);
+        assert_eq!(sets(1, 8, 64, 50 << 20), MAX_SETS);
     }
 }

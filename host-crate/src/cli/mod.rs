@@ -51,6 +51,21 @@ enum Command {
     /// Run a list of shapes, a line each
     Verify(verify::VerifyArgs),
     /// Time shapes on a GPU, every element checked
+    ///
+    /// Each shape has several sets of operands, used in turn, so that weights come from memory and not from
+    /// the L2 cache. It is timed in two modes, by events on the device:
+    ///
+    /// replay: a CUDA graph of one call, launched on an idle device. Includes the fixed cost of a launch,
+    /// which the line "empty kernel" tells.
+    ///
+    /// in row: a CUDA graph of many calls, divided by their number. On Hopper a call's weights may be copied
+    /// while the call before still runs, as between layers of a model enqueued by launch_overlapped.
+    ///
+    /// Every output of every set is compared with what the tensor core must give, step by step, and with the
+    /// exact product; and again after timing. Floors are the bytes and operations that no kernel can do
+    /// without, over the rates of memory (measured) and arithmetic (measured with --against, else of the
+    /// datasheet).
+    #[command(after_long_help = bench::EXAMPLES)]
     Bench(bench::BenchArgs),
     /// Show the driver, devices and kernels found
     Info(info::InfoArgs),

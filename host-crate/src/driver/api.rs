@@ -9,7 +9,7 @@ use std::ptr;
 use cust::device::{Device, DeviceAttribute};
 use cust::error::CudaError;
 use cust::function::Function;
-use cust::sys::{CUfunction, CUstream};
+use cust::sys::{CUfunction, CUstream, CUuuid, cuDeviceGetUuid};
 
 use super::DriverError;
 use super::forward::Slot;
@@ -43,6 +43,18 @@ pub fn compute_capability(device: Device) -> Result<(u32, u32), DriverError> {
         get(DeviceAttribute::ComputeCapabilityMajor)?,
         get(DeviceAttribute::ComputeCapabilityMinor)?,
     ))
+}
+
+/// The UUID of a device, in the order in which it is written.
+///
+/// # Errors
+/// [`DriverError::Call`] as the driver fails.
+pub fn uuid(device: Device) -> Result<[u8; 16], DriverError> {
+    let mut uuid = CUuuid { bytes: [0; 16] };
+    // SAFETY: both are valid; the driver writes 16 bytes.
+    let code = unsafe { cuDeviceGetUuid(&mut uuid, device.as_raw()) };
+    check("cuDeviceGetUuid", code as u32)?;
+    Ok(uuid.bytes.map(|byte| byte as u8))
 }
 
 /// Attributes of a function that can be set; the numbers are the driver API's.

@@ -124,14 +124,14 @@ pub(super) struct RowPair<'a> {
 
 /// How the inner loops were compiled.
 #[derive(Clone, Copy)]
-enum Loops {
+pub(super) enum Loops {
     #[cfg(target_arch = "x86_64")]
     Avx2,
     Portable,
 }
 
 impl Loops {
-    fn best() -> Self {
+    pub fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             return Self::Avx2;
@@ -330,21 +330,31 @@ fn step_sums<const FMA: bool>(
         .iter()
         .zip(b.as_chunks::<BLOCK>().0);
     for (block, (a, b)) in blocks.enumerate() {
-        let mut block_sums = [[0.0f32; B_ROWS]; A_ROWS];
-        for (a, b) in a.iter().zip(b) {
-            for (&a, sums) in a.iter().zip(&mut block_sums) {
-                for (&b, sum) in b.iter().zip(sums) {
-                    // Both are exact; without the instruction `mul_add` would be a call.
-                    *sum = if FMA {
-                        a.mul_add(b, *sum)
-                    } else {
-                        a * b + *sum
-                    };
-                }
-            }
-        }
+        let block_sums = block_sums::<FMA>(a, b);
         for (sums, block_sums) in sums.iter_mut().zip(block_sums) {
             sums[block] = block_sums;
+        }
+    }
+    sums
+}
+
+/// The sums of 16 products for every row of an A panel.
+#[inline(always)]
+pub(super) fn block_sums<const FMA: bool>(
+    a: &[[f32; A_ROWS]; BLOCK],
+    b: &[[f32; B_ROWS]; BLOCK],
+) -> [[f32; B_ROWS]; A_ROWS] {
+    let mut sums = [[0.0f32; B_ROWS]; A_ROWS];
+    for (a, b) in a.iter().zip(b) {
+        for (&a, sums) in a.iter().zip(&mut sums) {
+            for (&b, sum) in b.iter().zip(sums) {
+                // Both are exact; without the instruction `mul_add` would be a call.
+                *sum = if FMA {
+                    a.mul_add(b, *sum)
+                } else {
+                    a * b + *sum
+                };
+            }
         }
     }
     sums

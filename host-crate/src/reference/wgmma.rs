@@ -8,13 +8,12 @@
 //!
 //! Which 16 products, in which order, is the kernel's choice: see [`KOrder`].
 
-use rayon::prelude::*;
+mod panel;
 
 use nvfp4_dual_gemm_kernel::contract::hopper::{STAGE_K, WGMMA_K};
 
-use super::step::{NAN_BITS, raw_exponent, round_toward_zero, shift_toward_zero};
+use super::panel::Loops;
 use super::{Accumulators, Operands, RowBlock};
-use crate::matrix::Nvfp4MatrixView;
 
 /// How the sum over K is taken apart: CTAs of a cluster share the stages of K, warps of a CTA the
 /// elements of a stage. Each sums its share; the shares are added at the end, one CTA's after the other.
@@ -26,8 +25,33 @@ pub struct KOrder {
     pub k_shares: u32,
 }
 
+impl KOrder {
+    /// The steps of each share of so many stages, in the order in which the shares are added.
+    fn shares(self, stages: usize) -> impl Iterator<Item = impl Iterator<Item = usize>> {
+        let (ranks, warps) = (self.split_k as usize, self.k_shares as usize);
+        let steps = STEPS_PER_STAGE / warps;
+        (0..ranks * warps).map(move |share| {
+            let (rank, warp) = (share / warps, share % warps);
+            let own_stages = stages * rank / ranks..stages * (rank + 1) / ranks;
+            own_stages.flat_map(move |stage| {
+                let first = stage * STEPS_PER_STAGE + warp * steps;
+                first..first + steps
+            })
+        })
+    }
+}
+
+/// One product of some rows: as the tensor core makes it, and in f64.
+struct Products {
+    chain: Vec<f32>,
+    exact: Vec<f64>,
+}
+
 /// Fractional bits of a term below the largest raw exponent.
 const FRACTION_BITS: i32 = 25;
+/// The least raw exponent of a value. What the kernel multiplies is 2^-7 of it, and where that is a
+/// subnormal f16 the exponent is that of the least normal one.
+const LEAST_EXPONENT: i32 = -14 + 7;
 /// Threads of a quad, each with 64 consecutive elements of a stage.
 const QUAD: usize = 4;
 const STAGE: usize = STAGE_K as usize;
@@ -39,159 +63,245 @@ const STEPS_PER_STAGE: usize = STAGE / STEP;
 /// # Panics
 /// If the block is not one of `operands`.
 pub fn row_block(operands: &Operands<'_>, block: &RowBlock, order: KOrder) -> Accumulators<f32> {
+    row_block_and_exact(operands, block, order).0
+}
+
+/// As [`row_block`], and with it, at little cost, what
+/// [`float64::row_block`](super::float64::row_block) gives, up to the order of additions.
+///
+/// # Panics
+/// If the block is not one of `operands`.
+pub fn row_block_and_exact(
+    operands: &Operands<'_>,
+    block: &RowBlock,
+    order: KOrder,
+) -> (Accumulators<f32>, Accumulators<f64>) {
+    row_block_by(Loops::best(), operands, block, order)
+}
+
+fn row_block_by(
+    loops: Loops,
+    operands: &Operands<'_>,
+    block: &RowBlock,
+    order: KOrder,
+) -> (Accumulators<f32>, Accumulators<f64>) {
     operands.assert_contains(block);
-    let decode = |matrix: Nvfp4MatrixView<'_>, rows: std::ops::Range<usize>| -> Vec<Row> {
-        rows.into_par_iter()
-            .map(|row| Row::decode(matrix, block.batch, row))
-            .collect()
+    let [first, second] =
+        [operands.b1(), operands.b2()].map(|b| panel::product(loops, operands, b, block, order));
+    let chain = Accumulators {
+        acc1: first.chain,
+        acc2: second.chain,
     };
-    let a = decode(operands.a(), block.rows.clone());
-    let product = |weights: Nvfp4MatrixView<'_>| -> Vec<f32> {
-        let b = decode(weights, 0..operands.n());
-        let elements = (0..a.len() * b.len()).into_par_iter();
-        elements
-            .map(|index| {
-                let (row, column) = (index / b.len(), index % b.len());
-                dot(&a[row], &b[column], order)
-            })
-            .collect()
+    let exact = Accumulators {
+        acc1: first.exact,
+        acc2: second.exact,
     };
-    Accumulators {
-        acc1: product(operands.b1()),
-        acc2: product(operands.b2()),
-    }
+    (chain, exact)
 }
 
-/// A row of a matrix in the order in which `wgmma` takes its elements, filled up to whole stages.
-struct Row {
-    elements: Vec<Element>,
-    has_nan: bool,
-}
-
-/// `significand · 2^(exponent − 10)`, the fields of an f16.
-#[derive(Clone, Copy, Default)]
-struct Element {
-    significand: i16,
-    exponent: i8,
-}
-
-impl Element {
-    /// # Panics
-    /// In debug builds, if `value` is no f16.
-    fn new(value: f32) -> Self {
-        // What the kernel multiplies is 2^-7 of the value; the smallest of those are subnormal f16.
-        let exponent = (raw_exponent(value) - 7).max(-14);
-        let significand = value * 2f32.powi(10 - 7 - exponent);
-        debug_assert_eq!(significand.fract(), 0.0, "{value} is no f16");
-        Self {
-            significand: significand as i16,
-            exponent: exponent as i8,
-        }
-    }
-}
-
-impl Row {
-    fn decode(matrix: Nvfp4MatrixView<'_>, batch: usize, row: usize) -> Self {
-        let columns = matrix.shape().columns();
-        let positions = (0..columns.next_multiple_of(STAGE)).map(element_at);
-        let mut has_nan = false;
-        let elements = positions.map(|k| {
-            if k >= columns {
-                return Element::default();
-            }
-            let value = matrix.value(batch, row, k);
-            has_nan |= value.is_nan();
-            if value.is_nan() {
-                return Element::default();
-            }
-            Element::new(value)
-        });
-        let elements = elements.collect();
-        Self { elements, has_nan }
-    }
-}
-
-/// The element of K at a place of the order: step by step, each quad thread's four elements.
-fn element_at(place: usize) -> usize {
-    let (stage, within) = (place / STAGE, place % STAGE);
-    let (step, slot) = (within / STEP, within % STEP);
-    let (quad_thread, element) = (slot / QUAD, slot % QUAD);
-    stage * STAGE + quad_thread * (STAGE / QUAD) + step * QUAD + element
-}
-
-fn dot(a: &Row, b: &Row, order: KOrder) -> f32 {
-    if a.has_nan || b.has_nan {
-        return f32::from_bits(NAN_BITS);
-    }
-    let stages = a.elements.len() / STAGE;
-    let (ranks, shares) = (order.split_k as usize, order.k_shares as usize);
-    let steps = STEPS_PER_STAGE / shares;
-    let sum_of = |sharer: usize| {
-        let (rank, share) = (sharer / shares, sharer % shares);
-        let own_stages = stages * rank / ranks..stages * (rank + 1) / ranks;
-        let own_steps = own_stages.flat_map(|stage| {
-            let first = stage * STEPS_PER_STAGE + share * steps;
-            first..first + steps
-        });
-        own_steps.fold(0.0, |sum, step| {
-            let at = step * STEP;
-            let (a, b) = (&a.elements[at..at + STEP], &b.elements[at..at + STEP]);
-            add_products(sum, a.iter().zip(b))
-        })
-    };
-    let total = (0..ranks * shares)
-        .map(sum_of)
-        .fold(0.0, |total, sum| total + sum);
-    // Each factor was 2^-7 of its value.
-    total * 16_384.0
-}
-
-/// One `wgmma` for one output.
-fn add_products<'a>(
-    c: f32,
-    products: impl Iterator<Item = (&'a Element, &'a Element)> + Clone,
-) -> f32 {
-    let nonzero = products.filter(|(a, b)| a.significand != 0 && b.significand != 0);
-    let exponent = |(a, b): (&Element, &Element)| i32::from(a.exponent) + i32::from(b.exponent);
-    let Some(mut highest) = nonzero.clone().map(exponent).max() else {
-        return c;
-    };
-    let c_exponent = raw_exponent(c);
-    if c != 0.0 {
-        highest = highest.max(c_exponent);
-    }
-    let grid = highest - FRACTION_BITS;
-    let c_significand = (c.to_bits() & 0x7F_FFFF) | (u32::from(c.is_normal()) << 23);
-    let magnitude = shift_toward_zero(i64::from(c_significand), c_exponent - 23 - grid);
-    let mut units = if c.is_sign_negative() {
-        -magnitude
-    } else {
-        magnitude
-    };
-    for (a, b) in nonzero {
-        let product = i64::from(a.significand) * i64::from(b.significand);
-        units += shift_toward_zero(product, exponent((a, b)) - 20 - grid);
-    }
-    round_toward_zero(units, grid)
+/// The place of an element of K in the order: step by step, each quad thread's four elements.
+fn place_of(k: usize) -> usize {
+    let (stage, within) = (k / STAGE, k % STAGE);
+    let (quad_thread, of_thread) = (within / (STAGE / QUAD), within % (STAGE / QUAD));
+    let (step, element) = (of_thread / QUAD, of_thread % QUAD);
+    stage * STAGE + step * STEP + quad_thread * QUAD + element
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inputs::{InputKind, Inputs};
+    use crate::matrix::{Nvfp4Matrix, Nvfp4MatrixView};
+    use crate::reference::step::{raw_exponent, round_toward_zero, shift_toward_zero};
+    use crate::reference::{NAN_BITS, float64};
     use nvfp4_dual_gemm_kernel::contract::hopper::activation_position;
+
+    /// `significand · 2^(exponent − 10)`, the fields of an f16.
+    #[derive(Clone, Copy, Default)]
+    struct Element {
+        significand: i16,
+        exponent: i8,
+    }
+
+    impl Element {
+        /// # Panics
+        /// In debug builds, if `value` is no f16.
+        fn new(value: f32) -> Self {
+            // What the kernel multiplies is 2^-7 of the value.
+            let exponent = raw_exponent(value).max(LEAST_EXPONENT) - 7;
+            let significand = value * 2f32.powi(10 - 7 - exponent);
+            debug_assert_eq!(significand.fract(), 0.0, "{value} is no f16");
+            Self {
+                significand: significand as i16,
+                exponent: exponent as i8,
+            }
+        }
+    }
+
+    /// One `wgmma` for one output.
+    fn add_products(c: f32, products: impl Iterator<Item = (Element, Element)> + Clone) -> f32 {
+        let nonzero = products.filter(|(a, b)| a.significand != 0 && b.significand != 0);
+        let exponent = |(a, b): (Element, Element)| i32::from(a.exponent) + i32::from(b.exponent);
+        let Some(mut highest) = nonzero.clone().map(exponent).max() else {
+            return c;
+        };
+        let c_exponent = raw_exponent(c);
+        if c != 0.0 {
+            highest = highest.max(c_exponent);
+        }
+        let grid = highest - FRACTION_BITS;
+        let c_significand = (c.to_bits() & 0x7F_FFFF) | (u32::from(c.is_normal()) << 23);
+        let magnitude = shift_toward_zero(i64::from(c_significand), c_exponent - 23 - grid);
+        let mut units = if c.is_sign_negative() {
+            -magnitude
+        } else {
+            magnitude
+        };
+        for (a, b) in nonzero {
+            let product = i64::from(a.significand) * i64::from(b.significand);
+            units += shift_toward_zero(product, exponent((a, b)) - 20 - grid);
+        }
+        round_toward_zero(units, grid)
+    }
 
     /// The device's own formula for the order, and the one here, are inverse to each other up to the
     /// order within a step, which does not matter.
     #[test]
     fn steps_have_the_elements_that_the_device_gives_them() {
-        let mut seen = [0; STAGE];
-        for place in 0..STAGE {
-            let k = element_at(place);
-            seen[k] += 1;
-            assert_eq!(activation_position(k as u32) as usize / STEP, place / STEP);
+        for k in 0..STAGE {
+            assert_eq!(
+                activation_position(k as u32) as usize / STEP,
+                place_of(k) / STEP
+            );
         }
-        assert_eq!(seen, [1; STAGE]);
-        assert_eq!(element_at(STAGE), STAGE);
+        let mut places: Vec<usize> = (0..2 * STAGE).map(place_of).collect();
+        places.sort_unstable();
+        assert!(places.into_iter().eq(0..2 * STAGE));
+    }
+
+    /// An accumulator of A·B1ᵀ, step by step.
+    fn by_definition(inputs: &Inputs, [row, column]: [usize; 2], order: KOrder) -> f32 {
+        let (a, b) = (inputs.a.view(), inputs.b1.view());
+        let columns = a.shape().columns();
+        let has_nan = |matrix: Nvfp4MatrixView<'_>, row| {
+            (0..columns).any(|k| matrix.value(0, row, k).is_nan())
+        };
+        if has_nan(a, row) || has_nan(b, column) {
+            return f32::from_bits(NAN_BITS);
+        }
+        let places = columns.next_multiple_of(STAGE);
+        let mut elements = vec![(Element::default(), Element::default()); places];
+        for k in 0..columns {
+            let values = (a.value(0, row, k), b.value(0, column, k));
+            elements[place_of(k)] = (Element::new(values.0), Element::new(values.1));
+        }
+        let shares = order.shares(places / STAGE).map(|steps| {
+            steps.fold(0.0, |sum, step| {
+                add_products(sum, elements[step * STEP..][..STEP].iter().copied())
+            })
+        });
+        shares.fold(0.0, |total, share| total + share) * 16_384.0
+    }
+
+    fn same_bits(one: &[f32], other: &[f32]) -> bool {
+        let other = other.iter().map(|x| x.to_bits());
+        one.iter().map(|x| x.to_bits()).eq(other)
+    }
+
+    const WHOLE: KOrder = KOrder {
+        split_k: 1,
+        k_shares: 1,
+    };
+
+    #[test]
+    fn shares_take_stages_and_halves_of_stages() {
+        let order = KOrder {
+            split_k: 2,
+            k_shares: 2,
+        };
+        let shares: Vec<Vec<usize>> = order.shares(3).map(Iterator::collect).collect();
+        assert!(shares[0].iter().copied().eq(0..8));
+        assert!(shares[1].iter().copied().eq(8..16));
+        assert!(shares[2].iter().copied().eq((16..24).chain(32..40)));
+        assert!(shares[3].iter().copied().eq((24..32).chain(40..48)));
+    }
+
+    /// Panels give what steps one by one give.
+    fn assert_like_steps(inputs: &Inputs, order: KOrder) {
+        let operands = Operands::new(inputs.a.view(), inputs.b1.view(), inputs.b2.view()).unwrap();
+        let n = operands.n();
+        let block = RowBlock {
+            batch: 0,
+            rows: 1..operands.m(),
+        };
+        let (chain, exact) = row_block_and_exact(&operands, &block, order);
+        for (index, found) in chain.acc1.iter().enumerate() {
+            let at = [1 + index / n, index % n];
+            let wanted = by_definition(inputs, at, order);
+            assert_eq!(found.to_bits(), wanted.to_bits(), "{found} at {at:?}");
+        }
+        let wanted = float64::row_block(&operands, &block);
+        let bits = |values: &[f64]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&exact.acc1), bits(&wanted.acc1));
+        assert_eq!(bits(&exact.acc2), bits(&wanted.acc2));
+        let (portable, _) = row_block_by(Loops::Portable, &operands, &block, order);
+        assert!(same_bits(&portable.acc1, &chain.acc1) && same_bits(&portable.acc2, &chain.acc2));
+    }
+
+    /// `matrix` with other scale factors: `code` has the present ones, by row and block.
+    fn with_scales(matrix: Nvfp4Matrix, code: impl Fn(usize, usize) -> Option<u8>) -> Nvfp4Matrix {
+        let shape = matrix.shape();
+        let (elements, mut scales) = matrix.into_parts();
+        for row in 0..shape.rows() {
+            for block in 0..shape.blocks() {
+                let at = shape.scale_layout().offset(row, block);
+                scales[at] = code(row, block).unwrap_or(scales[at]);
+            }
+        }
+        Nvfp4Matrix::from_tiled_scales(shape, elements, scales).unwrap()
+    }
+
+    #[test]
+    fn panels_give_what_steps_one_by_one_give() {
+        for (kind, k, split_k, k_shares) in [
+            (InputKind::Contest, 3136, 1, 1),
+            (InputKind::Contest, 1024, 4, 2),
+            (InputKind::Full, 832, 1, 2),
+            (InputKind::Full, 1088, 2, 1),
+            (InputKind::Normal, 576, 2, 2),
+        ] {
+            let inputs = Inputs::new(kind, 6, 20, k, 1, 7).unwrap();
+            assert_like_steps(&inputs, KOrder { split_k, k_shares });
+        }
+    }
+
+    #[test]
+    fn a_nan_fills_its_row_or_column() {
+        let mut inputs = Inputs::new(InputKind::Contest, 6, 20, 320, 1, 7).unwrap();
+        let nan_in = |nan_row| move |row, block| (row == nan_row && block == 19).then_some(0x7F);
+        inputs.a = with_scales(inputs.a, nan_in(2));
+        inputs.b1 = with_scales(inputs.b1, nan_in(13));
+        assert_like_steps(&inputs, WHOLE);
+    }
+
+    /// Four steps with small products leave an accumulator that the next steps, with large ones, cut.
+    #[test]
+    fn an_accumulator_below_the_window_is_cut() {
+        let mut inputs = Inputs::new(InputKind::Full, 6, 20, 256, 1, 7).unwrap();
+        let code = |_, block| Some([0x01, 0x78, 0, 0][block % 4]);
+        inputs.a = with_scales(inputs.a, code);
+        inputs.b1 = with_scales(inputs.b1, code);
+        assert_like_steps(&inputs, WHOLE);
+    }
+
+    /// A quarter of each step's products are zeros times large elements, and do not count.
+    #[test]
+    fn a_zero_raises_no_grid() {
+        let mut inputs = Inputs::new(InputKind::Full, 6, 20, 256, 1, 7).unwrap();
+        let by_quad_thread = |codes: [u8; QUAD]| move |_, block| Some(codes[block / QUAD]);
+        inputs.a = with_scales(inputs.a, by_quad_thread([0x00, 0x01, 0x30, 0x11]));
+        inputs.b1 = with_scales(inputs.b1, by_quad_thread([0x7E, 0x01, 0x11, 0x30]));
+        assert_like_steps(&inputs, WHOLE);
     }
 
     #[test]
@@ -216,8 +326,7 @@ mod tests {
             exponent,
         };
         let one = element(1024, 0);
-        let sum =
-            |c, pairs: &[(Element, Element)]| add_products(c, pairs.iter().map(|(a, b)| (a, b)));
+        let sum = |c, pairs: &[(Element, Element)]| add_products(c, pairs.iter().copied());
         assert_eq!(sum(0.0, &[(one, one)]), 1.0);
         assert_eq!(sum(2.0, &[(one, one), (element(-1024, 0), one)]), 2.0);
         // 2^-24 and 2^-24 below 1: each is kept by 25 bits, and only their sum by f32.

@@ -1,6 +1,12 @@
 //! `bench`: how long shapes take, next to what the device could do.
 
+mod answers;
+mod comparison;
+mod peers;
+mod plot;
+mod provenance;
 mod report;
+mod table;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -14,68 +20,105 @@ use nvfp4_dual_gemm::bench::baseline::{Baseline, EmptyLaunch};
 use nvfp4_dual_gemm::bench::ceilings::{Arithmetic, Ceilings};
 use nvfp4_dual_gemm::bench::timing::Submission;
 use nvfp4_dual_gemm::bench::{self, BenchError, Case, Settings, shapes};
-use nvfp4_dual_gemm::driver::{self, prefer_fast_emulation};
+use nvfp4_dual_gemm::driver::{api, prefer_fast_emulation};
 use nvfp4_dual_gemm::plan::{Shape, Tile};
 
 use super::device::{self, Opened};
 use super::progress::Bar;
 use super::{exit_code, parse_inputs};
+use answers::About;
+use peers::{Against, Peers, PeersError, Timing};
+use plot::Plot;
+use provenance::Provenance;
+use report::Row;
+use table::Table;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  nvfp4-dual-gemm bench --shapes decode
+  nvfp4-dual-gemm bench --shapes decode --against all --csv decode.csv --plot decode.svg
+  nvfp4-dual-gemm bench --m 16 --n 4096 --k 7168 --tile 16:1 --tile 16:2
+  nvfp4-dual-gemm bench --m 16 --n 64 --k 256 --dry-run
+
+Exit status: 0 if all results are right, 1 if one is wrong, 2 on an error.";
 
 #[derive(Args)]
 pub struct BenchArgs {
     /// Which shapes: contest, decode, prefill, or a file of lines M N K [L]
-    #[arg(long, default_value = "contest", conflicts_with_all = ["m", "n", "k", "l"])]
+    #[arg(long, value_name = "SET|FILE", default_value = "contest", conflicts_with_all = ["m", "n", "k", "l"], help_heading = "Shapes")]
     shapes: String,
     /// Rows of A and C, instead of a set of shapes
-    #[arg(long, requires_all = ["n", "k"])]
+    #[arg(long, requires_all = ["n", "k"], help_heading = "Shapes")]
     m: Option<usize>,
     /// Rows of B1 and B2, columns of C
-    #[arg(long, requires_all = ["m", "k"])]
+    #[arg(long, requires_all = ["m", "k"], help_heading = "Shapes")]
     n: Option<usize>,
     /// Columns of A, B1 and B2
-    #[arg(long, requires_all = ["m", "n"])]
+    #[arg(long, requires_all = ["m", "n"], help_heading = "Shapes")]
     k: Option<usize>,
     /// Number of dual GEMMs in the batch
-    #[arg(long, requires_all = ["m", "n", "k"])]
+    #[arg(long, requires_all = ["m", "n", "k"], help_heading = "Shapes")]
     l: Option<usize>,
     /// Tile instead of the plan's: on Hopper tokens:split_k, on Blackwell columns; may be repeated
-    #[arg(long, value_parser = parse_tile)]
+    #[arg(long, value_parser = parse_tile, help_heading = "Shapes")]
     tile: Vec<Tile>,
     /// How inputs are drawn: contest, full or normal
-    #[arg(long, default_value = "contest", value_parser = parse_inputs)]
+    #[arg(long, default_value = "contest", value_parser = parse_inputs, help_heading = "Shapes")]
     inputs: InputKind,
     /// Seed of the random inputs
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, help_heading = "Shapes")]
     seed: u64,
-    /// Sets of operands used in turn [default: enough that their weights fill the L2 cache four times,
-    /// at least 4 and at most 32]
-    #[arg(long, value_parser = at_least_one)]
+    /// Sets of operands used in turn [default: enough that what their calls read and write fills the L2
+    /// cache four times, at least 4 and at most 32]
+    #[arg(long, value_parser = at_least_one, help_heading = "Timing")]
     sets: Option<usize>,
-    /// Launches timed in replay mode; a quarter as many in back-to-back mode
-    #[arg(long, default_value_t = 100, value_parser = at_least_one)]
+    /// Launches timed in replay mode; a quarter as many graphs of many calls
+    #[arg(long, default_value_t = 100, value_parser = at_least_one, help_heading = "Timing")]
     replays: usize,
-    /// How often a back-to-back graph goes through all sets
-    #[arg(long, default_value_t = 8, value_parser = at_least_one)]
+    /// How often a graph of many calls goes through all sets
+    #[arg(long, default_value_t = 8, value_parser = at_least_one, help_heading = "Timing")]
     rounds: usize,
     /// Milliseconds of work before each mode is timed
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 50.0,
+        help_heading = "Timing"
+    )]
     warm_up: f64,
+    /// Time these too, on the same card; needs python3 with PyTorch and Triton
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "PEERS",
+        help_heading = "Timing"
+    )]
+    against: Vec<Against>,
     /// Do not compare any output with the reference; the output says so
-    #[arg(long)]
+    #[arg(long, help_heading = "Timing")]
     no_check: bool,
     /// Go through every step once, on any device, at shapes that it can take; times mean nothing
-    #[arg(long)]
+    #[arg(long, help_heading = "Timing")]
     dry_run: bool,
     /// File with another build of the kernels
     #[arg(long, value_name = "FILE")]
     ptx: Option<PathBuf>,
     /// Print JSON, one object a line
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     json: bool,
+    /// Write a line for each shape and implementation
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    csv: Option<PathBuf>,
+    /// Draw time against M, with the floors of bytes and arithmetic, as SVG
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    plot: Option<PathBuf>,
 }
 
 /// Bytes that the memory's rates are measured with.
 const MEMORY_BYTES: usize = 2 << 30;
+/// Rows, columns and K of the product that the arithmetic ceiling is measured with.
+const ARITHMETIC_SIZE: usize = 8192;
 
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -147,15 +190,22 @@ impl BenchArgs {
 /// What all measurements of a run have in common.
 pub struct Setting<'a> {
     device: &'a Opened,
+    provenance: Provenance,
     l2_bytes: usize,
     submission: Submission,
     ceilings: Ceilings,
     empty: EmptyLaunch,
+    /// `None` where nothing is compared with.
+    peers: Option<About>,
     dry_run: bool,
 }
 
 pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
     let cases = args.cases()?;
+    let shapes: Vec<Shape> = cases.iter().map(|case| case.shape).collect();
+    let plot = args.plot.as_deref();
+    let plot = plot.map(|path| Plot::create(path, &shapes)).transpose()?;
+    let mut table = args.csv.as_deref().map(Table::create).transpose()?;
     let device = device::open_with(args.ptx.as_deref())?;
     if device.is_emulated() && !args.dry_run {
         return Err(BenchError::Emulated {
@@ -163,38 +213,82 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         }
         .into());
     }
+    if device.is_emulated() && !args.against.is_empty() {
+        return Err(PeersError::Emulated {
+            device: device.name,
+        }
+        .into());
+    }
     prefer_fast_emulation();
-    let setting = Setting::measure(&device, args)?;
+    let mut peers = start_peers(args, &device)?;
+    let setting = Setting::measure(&device, args, peers.as_mut())?;
     let mut out = std::io::stdout();
     if args.json {
-        writeln!(out, "{}", setting.to_json()?)?;
+        writeln!(out, "{}", setting.to_json())?;
     } else {
-        write!(out, "{}", setting.heading()?)?;
+        write!(out, "{}", setting.heading())?;
         writeln!(out, "{}", report::HEADER)?;
     }
-    let mut failed = 0;
+    let mut rows = Vec::new();
     for case in cases {
         let settings = args.settings(&case.shape, setting.l2_bytes, setting.submission);
         let bar = Bar::new(case.shape.to_string());
         let measured = bench::measure(&device.kernels, case, &settings, &bar);
         bar.finish();
         let measured = measured?;
-        failed += usize::from(!measured.passed());
+        let peers = match &mut peers {
+            Some(peers) => peers.measure(&case.shape, &timing(&settings))?,
+            None => Vec::new(),
+        };
+        let row = Row { measured, peers };
         if args.json {
-            writeln!(out, "{}", report::to_json(&setting, &measured))?;
+            writeln!(out, "{}", row.to_json(&setting))?;
         } else {
-            writeln!(out, "{}", report::line(&setting, &measured))?;
+            writeln!(out, "{}", row.lines(&setting))?;
         }
         out.flush()?;
+        if let Some(table) = &mut table {
+            table.write(&setting, &row)?;
+        }
+        rows.push(row);
+    }
+    if let Some(plot) = plot {
+        plot.draw(&setting, &rows)?;
     }
     if !args.json {
-        write!(out, "{}", report::footer(args.no_check, args.dry_run))?;
+        write!(
+            out,
+            "{}",
+            report::footer(&rows, args.no_check, args.dry_run)
+        )?;
     }
-    Ok(exit_code(failed == 0))
+    Ok(exit_code(rows.iter().all(|row| row.measured.passed())))
+}
+
+fn start_peers(args: &BenchArgs, device: &Opened) -> anyhow::Result<Option<Peers>> {
+    let names = Against::names(&args.against);
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let card = Device::get_device(device.selected.device)?;
+    Ok(Some(Peers::start(names, api::uuid(card)?)?))
+}
+
+fn timing(settings: &Settings) -> Timing {
+    Timing {
+        sets: settings.sets,
+        replays: settings.replays,
+        rounds: settings.rounds,
+        warm_up_ms: settings.warm_up_ms,
+    }
 }
 
 impl<'a> Setting<'a> {
-    fn measure(device: &'a Opened, args: &BenchArgs) -> anyhow::Result<Self> {
+    fn measure(
+        device: &'a Opened,
+        args: &BenchArgs,
+        peers: Option<&mut Peers>,
+    ) -> anyhow::Result<Self> {
         let attribute = DeviceAttribute::L2CacheSize;
         let l2_bytes = Device::get_device(device.selected.device)?
             .get_attribute(attribute)
@@ -214,26 +308,33 @@ impl<'a> Setting<'a> {
         let baseline = Baseline::load()?;
         let memory = baseline.memory(&stream, submission, device.gpu(), bytes, samples)?;
         let empty = baseline.empty_launch(&stream, submission, 10 * samples, calls)?;
+        let peers = peers.map(|peers| {
+            let size = if args.dry_run { 64 } else { ARITHMETIC_SIZE };
+            let timing = Timing {
+                sets: 1,
+                replays: 2 * samples,
+                rounds: 1,
+                warm_up_ms: if args.dry_run { 0.0 } else { args.warm_up },
+            };
+            peers.describe(&timing, size)
+        });
+        let peers = peers.transpose()?;
+        let capability = device.gpu().compute_capability;
+        // On Hopper an exact product is one of 16-bit floats; on Blackwell, of NVFP4.
+        let measured = peers.as_ref().filter(|_| capability.0 == 9);
+        let arithmetic = match measured {
+            Some(peers) => Some(peers.arithmetic),
+            None => Arithmetic::by_datasheet(capability),
+        };
         Ok(Self {
             device,
+            provenance: Provenance::of(&device.name)?,
             l2_bytes,
             submission,
-            ceilings: Ceilings {
-                memory,
-                arithmetic: Arithmetic::by_datasheet(device.gpu().compute_capability),
-            },
+            ceilings: Ceilings { memory, arithmetic },
             empty,
+            peers,
             dry_run: args.dry_run,
         })
-    }
-
-    /// Driver and its CUDA version.
-    fn driver(&self) -> anyhow::Result<String> {
-        let driver = driver::info()?;
-        let (major, minor) = driver.version;
-        Ok(format!(
-            "{} {}, CUDA {major}.{minor}",
-            driver.kind, driver.library
-        ))
     }
 }
