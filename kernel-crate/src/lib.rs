@@ -11,7 +11,13 @@
 //! | `nvfp4_dual_gemm_n64_accumulators` | 64 | both products, f32, before alphas |
 //! | `nvfp4_dual_gemm_n128_accumulators` | 128 | both products, f32, before alphas |
 //!
-//! Read `blackwell::kernel` first: it is the table of contents of the kernel.
+//! | `nvfp4_dual_gemm_hopper_activations` | | A in f16, for the next two |
+//! | `nvfp4_dual_gemm_hopper_m{128,256}_f16` | 64 | C, f16; M tile of 128 and 256 |
+//! | `nvfp4_dual_gemm_hopper_m{8,16,32,64}_f16` | 64 | C, f16; M tile of 8 to 64 |
+//! | `nvfp4_dual_gemm_hopper_m{8,256}_accumulators` | 64 | both products, f32, before alphas |
+//!
+//! Read `blackwell::kernel` first: it is the table of contents of the kernel. Hopper's are
+//! `hopper::decode` and `hopper::prefill`.
 
 #![no_std]
 #![cfg_attr(target_arch = "nvptx64", feature(abi_ptx, asm_experimental_arch))]
