@@ -21,6 +21,7 @@ fn tool(arguments: &str) -> Command {
     command
         .args(arguments.split_whitespace())
         .env(DEVICE_VARIABLE, "emulator")
+        .env_remove("PTX_EMULATOR_DEVICE")
         .env_remove(PTX_VARIABLE);
     command
 }
@@ -250,7 +251,7 @@ struct PtxFile(PathBuf);
 impl PtxFile {
     fn new(name: &str, text: &str) -> Self {
         let file = format!("{name}-{}.ptx", std::process::id());
-        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(file);
+        let path = std::env::temp_dir().join(file);
         std::fs::write(&path, text).unwrap();
         Self(path)
     }

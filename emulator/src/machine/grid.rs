@@ -144,7 +144,6 @@ impl Device {
             return Err(FailureKind::TooManyThreads {
                 found: threads,
                 limit: THREAD_LIMIT,
-                reason: "the device's limit",
             });
         }
         if let Some(required) = directives.reqntid
@@ -158,10 +157,9 @@ impl Device {
         if let Some(most) = directives.maxntid {
             let limit = most.iter().map(|extent| u64::from(*extent)).product();
             if threads > limit {
-                return Err(FailureKind::TooManyThreads {
+                return Err(FailureKind::MaxntidExceeded {
                     found: threads,
                     limit,
-                    reason: "the kernel's `.maxntid`",
                 });
             }
         }

@@ -144,7 +144,7 @@ pub enum FailureClass {
     InvalidValue,
     /// A cluster that the device, the grid or the kernel does not admit: `CUDA_ERROR_INVALID_CLUSTER_SIZE`.
     InvalidCluster,
-    /// More threads or shared memory than the device has: `CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES`.
+    /// More shared memory or registers than the device has, more threads than the kernel's `.maxntid`: `CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES`.
     OutOfResources,
     /// More CTAs in a cooperative launch than are resident together: `CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE`.
     CooperativeLaunchTooLarge,
@@ -169,6 +169,7 @@ impl LaunchFailure {
         match self.kind {
             InvalidDimension { .. }
             | TooManyThreads { .. }
+            | MaxntidExceeded { .. }
             | BlockMismatch { .. }
             | InvalidCluster { .. }
             | SharedMemoryLimit { .. }
@@ -193,11 +194,12 @@ impl LaunchFailure {
     pub fn class(&self) -> FailureClass {
         use FailureKind::*;
         match &self.kind {
-            InvalidDimension { .. } | BlockMismatch { .. } | ParameterBytes { .. } => {
-                FailureClass::InvalidValue
-            }
+            InvalidDimension { .. }
+            | TooManyThreads { .. }
+            | BlockMismatch { .. }
+            | ParameterBytes { .. } => FailureClass::InvalidValue,
             InvalidCluster { .. } => FailureClass::InvalidCluster,
-            SharedMemoryLimit { .. } | TooManyThreads { .. } | RegisterLimit { .. } => {
+            SharedMemoryLimit { .. } | MaxntidExceeded { .. } | RegisterLimit { .. } => {
                 FailureClass::OutOfResources
             }
             NotCoResident { .. } => FailureClass::CooperativeLaunchTooLarge,
@@ -231,12 +233,10 @@ pub enum FailureKind {
         found: [u32; 3],
         limit: [u32; 3],
     },
-    #[error("a block of {found} threads was asked for; {limit} are possible ({reason})")]
-    TooManyThreads {
-        found: u64,
-        limit: u64,
-        reason: &'static str,
-    },
+    #[error("a block of {found} threads was asked for; the device takes {limit}")]
+    TooManyThreads { found: u64, limit: u64 },
+    #[error("a block of {found} threads was asked for; the kernel takes {limit} (`.maxntid`)")]
+    MaxntidExceeded { found: u64, limit: u64 },
     #[error("the block is {found:?}; the kernel requires {required:?} (`.reqntid`)")]
     BlockMismatch { found: [u32; 3], required: [u32; 3] },
     #[error("clusters of {found:?} CTAs: {misfit}")]

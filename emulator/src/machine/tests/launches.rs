@@ -69,7 +69,7 @@ fn arguments_that_do_not_fit_are_refused_before_anything_runs() {
         (|l| l.grid = [0, 1, 1], FailureClass::InvalidValue),
         (|l| l.grid = [1, 65_536, 1], FailureClass::InvalidValue),
         (|l| l.block = [1, 1, 65], FailureClass::InvalidValue),
-        (|l| l.block = [1024, 2, 1], FailureClass::OutOfResources),
+        (|l| l.block = [1024, 2, 1], FailureClass::InvalidValue),
         (|l| l.params.push(0), FailureClass::InvalidValue),
         (|l| l.params.clear(), FailureClass::InvalidValue),
         (
@@ -97,18 +97,14 @@ fn directives_bind_the_launch() {
         required: [64, 1, 1],
     };
     assert_eq!(kind, expected);
-    let kind = program_with(".maxntid 16", "").fail();
-    assert!(
-        matches!(
-            kind,
-            FailureKind::TooManyThreads {
-                found: 32,
-                limit: 16,
-                ..
-            }
-        ),
-        "{kind}"
-    );
+    let refused = program_with(".maxntid 16", "").try_run();
+    let failure = refused.expect_err("must be refused");
+    let expected = FailureKind::MaxntidExceeded {
+        found: 32,
+        limit: 16,
+    };
+    assert_eq!(failure.kind, expected);
+    assert_eq!(failure.class(), FailureClass::OutOfResources);
     let kind = program_with(".reqnctapercluster 2", "").fail();
     assert!(matches!(kind, FailureKind::InvalidCluster { .. }), "{kind}");
 }
