@@ -70,6 +70,8 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
             load::run::<C>(params, param_block, &mut stages.producer(), tile, span);
             grid::launch_dependents();
         }
+        warp::sync();
+        await_start(cluster);
     } else if warp_index >= CONSUMER_WARPS {
         registers::decrease_to::<{ TileShape::DEQUANTIZE_REGISTERS }>();
         announce(cluster);
@@ -78,6 +80,7 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
         if index < C::SHAPE.dequantize_warps() {
             unpack::run::<C>(params, slots, tile, span, index);
         }
+        await_start(cluster);
     } else {
         C::take_consumer_registers();
         announce(cluster);
@@ -86,10 +89,8 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
         let mut rings = Rings::new(stages, slots, share);
         let sums = multiply::run::<C>(&mut rings, tile, span, column_warp);
         let reduction = Reduction::<C>::new(shared::base(), cluster, column_warp, share);
-        if cluster.ranks_log2 != 0 {
-            // The others have started.
-            cluster::wait();
-        }
+        // Sums may only be sent to a CTA that is there.
+        await_start(cluster);
         if reduction.is_owner() {
             reduction.wait();
             let complete = |group, sums| reduction.complete(group, sums);
@@ -111,5 +112,13 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
 fn announce(cluster: Cluster) {
     if cluster.ranks_log2 != 0 {
         cluster::arrive_relaxed();
+    }
+}
+
+/// Waits until every warp of the cluster has started.
+#[inline(always)]
+fn await_start(cluster: Cluster) {
+    if cluster.ranks_log2 != 0 {
+        cluster::wait();
     }
 }

@@ -143,8 +143,13 @@ pub struct Turn {
 impl Turn {
     /// Waits until the piece is free.
     #[inline(always)]
-    pub fn acquire(self) -> Filling {
+    pub fn wait(&self) {
         self.empty.wait(self.parity ^ 1);
+    }
+
+    /// The piece, once it is free.
+    #[inline(always)]
+    pub fn filling(self) -> Filling {
         self.filling
     }
 }

@@ -126,9 +126,16 @@ impl Row {
     /// lane.
     #[inline(always)]
     fn unpack<C: Config>(self, slots: Ring<Slots<C>>, token: u32, number: u32) {
+        let lane = warp::lane_index();
         let scale = |quad_thread: usize| Scales::unpack(self.0[quad_thread].1).get(0);
         let scales = [scale(0), scale(1), scale(2), scale(3)];
-        let slot = slots.turn(number).acquire();
+        let first = number - lane / Rows::<C>::TOKENS;
+        let mut index = 0;
+        while index < Rows::<C>::SLOTS {
+            slots.turn(first + index).wait();
+            index += 1;
+        }
+        let slot = slots.turn(number).filling();
         let row = slot.address + token * ROW_BYTES;
         let store = |chunk: u32, registers: [u32; 4]| {
             shared::store_16_bytes(row + 16 * (chunk ^ token % 8), registers);
@@ -149,7 +156,7 @@ impl Row {
         shared::fence_async_proxy();
         warp::sync();
         // The first lane of each slot.
-        if warp::lane_index() % Rows::<C>::TOKENS == 0 {
+        if lane % Rows::<C>::TOKENS == 0 {
             slot.full.arrive();
         }
     }
