@@ -6,6 +6,7 @@
 //! it. `NVFP4_PTX` names a file with another build of the
 //! kernels, to be tested instead of the shipped one.
 
+pub mod conformance;
 pub mod mutation;
 
 use std::borrow::Cow;

@@ -65,3 +65,12 @@ pub unsafe fn load_u8(address: u64) -> u32 {
     }
     value
 }
+
+/// Stores 32 bits to a 4-byte aligned global address.
+#[inline(always)]
+pub unsafe fn store_u32(address: u64, value: u32) {
+    // SAFETY: the caller's.
+    unsafe {
+        asm!("st.global.u32 [{0}], {1};", in(reg64) address, in(reg32) value, options(nostack));
+    }
+}

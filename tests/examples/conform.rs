@@ -1,0 +1,298 @@
+//! Runs the conformance cases on a GPU and keeps what it computes, or compares with what was kept.
+//!
+//! ```text
+//! conform record DIR     on a real Hopper GPU: writes DIR/golden.txt and DIR/words.bin
+//! conform emulate DIR    on the emulated one: the same
+//! conform compare DIR    runs the emulator and says where it differs from what DIR holds
+//! ```
+//!
+//! Cases run in a child process: one that fails or hangs ends its child, is named, and the next child goes on
+//! behind it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use nvfp4_dual_gemm::cust::{self, CudaFlags};
+use nvfp4_dual_gemm::driver::{self, DriverChoice};
+use nvfp4_dual_gemm_tests::conformance::{Case, PTX, Runner, cases, hash};
+
+type Failure = Box<dyn std::error::Error>;
+
+/// How long a case may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a child may take to load the kernels.
+const LOADING: Duration = Duration::from_secs(60);
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Cases whose names contain this, instead of all
+    #[arg(long, global = true, default_value = "")]
+    only: String,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run every case on a Hopper GPU and keep what it computes
+    Record { folder: PathBuf },
+    /// Run every case on the emulated GPU and keep what it computes
+    Emulate { folder: PathBuf },
+    /// Run every case on the emulated GPU and compare it with what the folder holds
+    Compare { folder: PathBuf },
+    /// Run the cases from this one on, as a child of the above
+    #[command(hide = true)]
+    Child {
+        folder: PathBuf,
+        from: usize,
+        #[arg(long)]
+        emulator: bool,
+    },
+}
+
+fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse();
+    let only = &arguments.only;
+    match &arguments.verb {
+        Verb::Record { folder } => record(folder, only, false),
+        Verb::Emulate { folder } => record(folder, only, true),
+        Verb::Compare { folder } => compare(folder, only),
+        Verb::Child {
+            folder,
+            from,
+            emulator,
+        } => child(folder, *from, only, *emulator),
+    }
+}
+
+fn chosen(only: &str) -> Vec<Case> {
+    let mut cases = cases();
+    cases.retain(|case| case.name.contains(only));
+    cases
+}
+
+/// The device's ordinal.
+fn open(emulator: bool) -> Result<u32, Failure> {
+    let choice = match emulator {
+        true => DriverChoice::Emulator,
+        false => DriverChoice::Cuda,
+    };
+    driver::prefer_emulated_hopper();
+    let selected = driver::select_with_fallback(choice, |capability| capability == (9, 0))?;
+    cust::init(CudaFlags::empty())?;
+    driver::capture_device_reports();
+    Ok(selected.device)
+}
+
+fn index_file(folder: &Path) -> PathBuf {
+    folder.join("index.txt")
+}
+
+fn words_file(folder: &Path) -> PathBuf {
+    folder.join("words.bin")
+}
+
+/// What became of a case: a line of the index.
+enum Entry {
+    /// Its bytes in the words file.
+    Ran { start: usize, bytes: usize },
+    Failed { why: String },
+}
+
+fn read_index(folder: &Path) -> Result<Vec<(String, Entry)>, Failure> {
+    let text = fs::read_to_string(index_file(folder))?;
+    text.lines()
+        .map(|line| {
+            let fields: Vec<&str> = line.split('\t').collect();
+            match fields[..] {
+                [name, "ran", start, bytes] => {
+                    let (start, bytes) = (start.parse()?, bytes.parse()?);
+                    Ok((name.to_owned(), Entry::Ran { start, bytes }))
+                }
+                [name, "failed", why] => Ok((name.to_owned(), Entry::Failed { why: why.to_owned() })),
+                _ => Err(format!("{}: not understood: {line}", index_file(folder).display()).into()),
+            }
+        })
+        .collect()
+}
+
+/// Appends to the index and the words.
+struct Keeper {
+    index: File,
+    words: File,
+}
+
+impl Keeper {
+    fn open(folder: &Path) -> Result<Self, Failure> {
+        let append = |file: PathBuf| OpenOptions::new().create(true).append(true).open(file);
+        Ok(Self {
+            index: append(index_file(folder))?,
+            words: append(words_file(folder))?,
+        })
+    }
+
+    fn keep(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let start = self.words.metadata()?.len();
+        self.words.write_all(bytes)?;
+        self.line(name, "ran", &format!("{start}\t{}", bytes.len()))
+    }
+
+    fn fail(&mut self, name: &str, why: &str) -> Result<(), Failure> {
+        self.line(name, "failed", &why.replace(['\t', '\n'], " "))
+    }
+
+    fn line(&mut self, name: &str, status: &str, rest: &str) -> Result<(), Failure> {
+        Ok(self.index.write_all(format!("{name}\t{status}\t{rest}\n").as_bytes())?)
+    }
+}
+
+fn child(folder: &Path, from: usize, only: &str, emulator: bool) -> Result<(), Failure> {
+    let ordinal = open(emulator)?;
+    let runner = Runner::new(ordinal, PTX)?;
+    let mut keeper = Keeper::open(folder)?;
+    for case in chosen(only).iter().skip(from) {
+        match runner.run(case) {
+            Ok(bytes) => keeper.keep(&case.name, &bytes)?,
+            Err(error) => {
+                keeper.fail(&case.name, &error.to_string())?;
+                // The context may be of no further use.
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn record(folder: &Path, only: &str, emulator: bool) -> Result<(), Failure> {
+    fs::create_dir_all(folder)?;
+    for file in [index_file(folder), words_file(folder)] {
+        File::create(file)?;
+    }
+    let cases = chosen(only);
+    let started = Instant::now();
+    loop {
+        let done = read_index(folder)?.len();
+        if done == cases.len() {
+            break;
+        }
+        let why = run_child(folder, done, only, emulator)?;
+        let reached = read_index(folder)?.len();
+        if let (0, Some(why)) = (reached, &why) {
+            return Err(format!("nothing ran: {why}").into());
+        }
+        if let Some(case) = cases.get(reached)
+            && (reached == done || why.is_some())
+        {
+            let why = why.unwrap_or("the child ended without a word".to_owned());
+            Keeper::open(folder)?.fail(&case.name, &why)?;
+        }
+    }
+    write_golden(folder, emulator)?;
+    println!("{:.1} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Runs cases until the child ends; says why, where it had to be ended.
+fn run_child(folder: &Path, from: usize, only: &str, emulator: bool) -> Result<Option<String>, Failure> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("child").arg(folder).arg(from.to_string()).args(["--only", only]);
+    if emulator {
+        command.arg("--emulator");
+    }
+    let mut child = command.spawn()?;
+    let length = || fs::metadata(index_file(folder)).map_or(0, |data| data.len());
+    let (mut seen, mut since, mut patience) = (length(), Instant::now(), LOADING);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok((!status.success()).then(|| format!("the child ended: {status}")));
+        }
+        if length() != seen {
+            (seen, since, patience) = (length(), Instant::now(), PATIENCE);
+        }
+        if since.elapsed() > patience {
+            child.kill()?;
+            child.wait()?;
+            return Ok(Some(format!("no end after {} s", patience.as_secs())));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The folder's words by case.
+fn read_words(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    let words = fs::read(words_file(folder))?;
+    let mut by_name = BTreeMap::new();
+    for (name, entry) in read_index(folder)? {
+        if let Entry::Ran { start, bytes } = entry {
+            let content = words.get(start..start + bytes).ok_or("words.bin is too short")?;
+            by_name.insert(name, content.to_vec());
+        }
+    }
+    Ok(by_name)
+}
+
+fn write_golden(folder: &Path, emulator: bool) -> Result<(), Failure> {
+    let ordinal = open(emulator)?;
+    let name = cust::device::Device::get_device(ordinal)?.name()?;
+    let (major, minor) = driver::info()?.version;
+    let mut text = format!("# {name}, driver API {major}.{minor}. Case, FNV-1a of its output (tests/examples/conform.rs).\n");
+    let words = read_words(folder)?;
+    let index = read_index(folder)?;
+    let mut failed = 0;
+    for (name, entry) in &index {
+        match entry {
+            Entry::Ran { .. } => text.push_str(&format!("{name}\t{:016x}\n", hash(&words[name]))),
+            Entry::Failed { why } => {
+                failed += 1;
+                println!("FAILED {name}: {why}");
+            }
+        }
+    }
+    fs::write(folder.join("golden.txt"), text)?;
+    println!("{} cases ran, {failed} failed", index.len() - failed);
+    Ok(())
+}
+
+fn compare(folder: &Path, only: &str) -> Result<(), Failure> {
+    let words = read_words(folder)?;
+    let ordinal = open(true)?;
+    let (mut equal, mut different) = (0, 0);
+    for case in chosen(only) {
+        let Some(expected) = words.get(&case.name) else {
+            println!("{}: not in the folder", case.name);
+            continue;
+        };
+        match Runner::new(ordinal, PTX)?.run(&case) {
+            Ok(found) if found == *expected => equal += 1,
+            Ok(found) => {
+                different += 1;
+                print_difference(&case.name, expected, &found);
+            }
+            Err(error) => {
+                different += 1;
+                println!("{}: {error}", case.name);
+            }
+        }
+    }
+    println!("{equal} cases are equal, {different} are not");
+    Ok(())
+}
+
+/// The first words that differ.
+fn print_difference(name: &str, expected: &[u8], found: &[u8]) {
+    let words = |bytes: &[u8]| -> Vec<u32> {
+        bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
+    };
+    let (expected, found) = (words(expected), words(found));
+    let places: Vec<usize> = (0..expected.len()).filter(|i| expected[*i] != found[*i]).collect();
+    println!("{name}: {} of {} words differ", places.len(), expected.len());
+    for i in places.into_iter().take(6) {
+        println!("    word {i}: GPU {:08x}, emulator {:08x}", expected[i], found[i]);
+    }
+}
