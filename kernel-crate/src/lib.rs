@@ -31,7 +31,11 @@ mod scales;
 // PTX of their own.
 #[cfg(all(target_arch = "nvptx64", not(target_feature = "sm_90a")))]
 mod blackwell;
-#[cfg(all(target_arch = "nvptx64", target_feature = "sm_90a", not(feature = "conformance")))]
+#[cfg(all(
+    target_arch = "nvptx64",
+    target_feature = "sm_90a",
+    not(feature = "conformance")
+))]
 mod hopper;
 #[cfg(all(target_arch = "nvptx64", not(target_feature = "sm_90a")))]
 mod pipeline;
@@ -47,8 +51,13 @@ macro_rules! entry {
         pub unsafe extern "ptx-kernel" fn $name(params: $params) {
             let block = param_block_address!($name);
             // SAFETY: the caller's contract; `block` is the address of `params` itself.
-            #[allow(unused_unsafe, reason = "conformance kernels are closures without a contract")]
-            unsafe { $body(&params, block) }
+            #[allow(
+                unused_unsafe,
+                reason = "conformance kernels are closures without a contract"
+            )]
+            unsafe {
+                $body(&params, block)
+            }
         }
     };
 }
@@ -85,7 +94,11 @@ mod blackwell_entries {
     );
 }
 
-#[cfg(all(target_arch = "nvptx64", target_feature = "sm_90a", not(feature = "conformance")))]
+#[cfg(all(
+    target_arch = "nvptx64",
+    target_feature = "sm_90a",
+    not(feature = "conformance")
+))]
 mod hopper_entries {
     use crate::contract::hopper::{ActivationParams, HopperParams};
     use crate::hopper::activations;

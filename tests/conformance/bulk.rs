@@ -5,10 +5,27 @@ use super::noise;
 
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for bytes in [16, 32, 48, 112, 128, 144, 1008, 1024, 4096, 16384 - 16, 65536] {
+    for bytes in [
+        16,
+        32,
+        48,
+        112,
+        128,
+        144,
+        1008,
+        1024,
+        4096,
+        16384 - 16,
+        65536,
+    ] {
         for offset in [0, 16, 240] {
             cases.push(load(bytes, offset));
-            cases.push(store(format!("bulk store {bytes} bytes from {offset}"), "bulk_store", bytes, offset));
+            cases.push(store(
+                format!("bulk store {bytes} bytes from {offset}"),
+                "bulk_store",
+                bytes,
+                offset,
+            ));
         }
     }
     for entry in REDUCTIONS {

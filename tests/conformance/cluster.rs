@@ -32,7 +32,10 @@ pub fn cases() -> Vec<Case> {
             cases.push(reduce_async(entry, size));
         }
     }
-    for (entry, bytes) in BULK.into_iter().flat_map(|entry| [(entry, 16), (entry, 1024 - 48)]) {
+    for (entry, bytes) in BULK
+        .into_iter()
+        .flat_map(|entry| [(entry, 16), (entry, 1024 - 48)])
+    {
         for size in [2, 4] {
             cases.push(bulk(entry, bytes, size));
         }

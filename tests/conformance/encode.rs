@@ -32,13 +32,19 @@ pub fn cases() -> Vec<Case> {
         add(format!("dimension of {dim}"), &|map| map.dims[1] = dim);
     }
     for stride in [0, 8, 16, 24, 240, 256, (1 << 40) - 16, 1 << 40] {
-        add(format!("stride of {stride}"), &|map| map.strides[0] = stride);
+        add(format!("stride of {stride}"), &|map| {
+            map.strides[0] = stride
+        });
     }
     for extent in [0, 1, 256, 257] {
-        add(format!("box of {extent} rows"), &|map| map.box_dims[1] = extent);
+        add(format!("box of {extent} rows"), &|map| {
+            map.box_dims[1] = extent
+        });
     }
     for extent in [1, 2, 3, 4, 5, 256, 257] {
-        add(format!("box of {extent} words"), &|map| map.box_dims[0] = extent);
+        add(format!("box of {extent} words"), &|map| {
+            map.box_dims[0] = extent
+        });
     }
     for (swizzle, words) in [
         (Swizzle::B32, [4, 8, 12]),
@@ -59,9 +65,12 @@ pub fn cases() -> Vec<Case> {
         add(format!("element stride of {stride}"), &|map| {
             map.options.element_strides = Some([1, stride, 1, 1, 1]);
         });
-        add(format!("element stride of {stride} in dimension 0"), &|map| {
-            map.options.element_strides = Some([stride, 1, 1, 1, 1]);
-        });
+        add(
+            format!("element stride of {stride} in dimension 0"),
+            &|map| {
+                map.options.element_strides = Some([stride, 1, 1, 1, 1]);
+            },
+        );
     }
     for data_type in [
         Type::Uint8,

@@ -7,10 +7,19 @@ use super::case::{Case, Launch, unwritten};
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for ctas in [1, 64] {
-        for (trigger, when) in ["never", "before its stores", "after its stores"].iter().enumerate() {
+        for (trigger, when) in ["never", "before its stores", "after its stores"]
+            .iter()
+            .enumerate()
+        {
             for nanoseconds in [0, 200_000] {
                 for dependent in [false, true] {
-                    cases.push(dependency(ctas, trigger as u32, when, nanoseconds, dependent));
+                    cases.push(dependency(
+                        ctas,
+                        trigger as u32,
+                        when,
+                        nanoseconds,
+                        dependent,
+                    ));
                 }
             }
         }

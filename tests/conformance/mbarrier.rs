@@ -11,9 +11,14 @@ pub fn cases() -> Vec<Case> {
     for phases in [1, 2, 3, 8] {
         for bytes in [0, 16, 0xFFFF0] {
             for early in [0, 1] {
-                let name = format!("mbarrier of 128 threads, {phases} phases, {bytes} bytes, early {early}");
+                let name = format!(
+                    "mbarrier of 128 threads, {phases} phases, {bytes} bytes, early {early}"
+                );
                 cases.push(Case {
-                    launches: vec![Launch::new("mbarrier_of_many", first([phases, bytes, early]))],
+                    launches: vec![Launch::new(
+                        "mbarrier_of_many",
+                        first([phases, bytes, early]),
+                    )],
                     map: None,
                     input: Vec::new(),
                     output: unwritten(4 * THREADS as usize),
@@ -51,9 +56,14 @@ fn first(values: [u32; 3]) -> [u32; 12] {
 }
 
 fn script(name: String, steps: &[(u32, u32)]) -> Case {
-    let words = steps.iter().flat_map(|(operation, operand)| [*operation, *operand]);
+    let words = steps
+        .iter()
+        .flat_map(|(operation, operand)| [*operation, *operand]);
     Case {
-        launches: vec![Launch::new("mbarrier_script", first([steps.len() as u32, 0, 0]))],
+        launches: vec![Launch::new(
+            "mbarrier_script",
+            first([steps.len() as u32, 0, 0]),
+        )],
         map: None,
         input: words.flat_map(u32::to_le_bytes).collect(),
         output: unwritten(4 * steps.len()),
@@ -66,7 +76,10 @@ const BOTH: [(u32, u32); 2] = [(step::TEST_WAIT_PARITY, 0), (step::TEST_WAIT_PAR
 
 /// `steps`, with both parities tested after each.
 fn watched(steps: &[(u32, u32)]) -> Vec<(u32, u32)> {
-    steps.iter().flat_map(|step| [*step, BOTH[0], BOTH[1]]).collect()
+    steps
+        .iter()
+        .flat_map(|step| [*step, BOTH[0], BOTH[1]])
+        .collect()
 }
 
 fn written() -> Vec<Case> {
@@ -74,19 +87,78 @@ fn written() -> Vec<Case> {
     let most = (1 << 20) - 1;
     let scripts: [(&str, &[(u32, u32)]); 12] = [
         ("a fresh barrier", &[(INIT, 1)]),
-        ("a phase of one", &[(INIT, 1), (ARRIVE, 1), (ARRIVE, 1), (ARRIVE, 1)]),
-        ("a phase of three", &[(INIT, 3), (ARRIVE, 1), (ARRIVE, 2), (ARRIVE, 3)]),
-        ("expected, credited, arrived", &[(INIT, 1), (EXPECT_TX, 64), (COMPLETE_TX, 64), (ARRIVE, 1)]),
-        ("expected, arrived, credited", &[(INIT, 1), (EXPECT_TX, 64), (ARRIVE, 1), (COMPLETE_TX, 64)]),
-        ("credited before it is expected", &[(INIT, 1), (COMPLETE_TX, 64), (ARRIVE_EXPECT_TX, 64), (ARRIVE, 1)]),
-        ("credited, arrived, expected", &[(INIT, 1), (COMPLETE_TX, 64), (ARRIVE, 1), (EXPECT_TX, 64)]),
-        ("credited in parts", &[(INIT, 1), (ARRIVE_EXPECT_TX, 64), (COMPLETE_TX, 48), (COMPLETE_TX, 16)]),
-        ("the most bytes", &[(INIT, 1), (ARRIVE_EXPECT_TX, 0xFFFF), (EXPECT_TX, most - 0xFFFF), (COMPLETE_TX, most)]),
-        ("the most bytes early", &[(INIT, 1), (COMPLETE_TX, most), (EXPECT_TX, most), (ARRIVE, 1)]),
-        ("the most arrivals", &[(INIT, most), (ARRIVE, 0xFFFF), (ARRIVE_NO_COMPLETE, 0xFFFF)]),
+        (
+            "a phase of one",
+            &[(INIT, 1), (ARRIVE, 1), (ARRIVE, 1), (ARRIVE, 1)],
+        ),
+        (
+            "a phase of three",
+            &[(INIT, 3), (ARRIVE, 1), (ARRIVE, 2), (ARRIVE, 3)],
+        ),
+        (
+            "expected, credited, arrived",
+            &[(INIT, 1), (EXPECT_TX, 64), (COMPLETE_TX, 64), (ARRIVE, 1)],
+        ),
+        (
+            "expected, arrived, credited",
+            &[(INIT, 1), (EXPECT_TX, 64), (ARRIVE, 1), (COMPLETE_TX, 64)],
+        ),
+        (
+            "credited before it is expected",
+            &[
+                (INIT, 1),
+                (COMPLETE_TX, 64),
+                (ARRIVE_EXPECT_TX, 64),
+                (ARRIVE, 1),
+            ],
+        ),
+        (
+            "credited, arrived, expected",
+            &[(INIT, 1), (COMPLETE_TX, 64), (ARRIVE, 1), (EXPECT_TX, 64)],
+        ),
+        (
+            "credited in parts",
+            &[
+                (INIT, 1),
+                (ARRIVE_EXPECT_TX, 64),
+                (COMPLETE_TX, 48),
+                (COMPLETE_TX, 16),
+            ],
+        ),
+        (
+            "the most bytes",
+            &[
+                (INIT, 1),
+                (ARRIVE_EXPECT_TX, 0xFFFF),
+                (EXPECT_TX, most - 0xFFFF),
+                (COMPLETE_TX, most),
+            ],
+        ),
+        (
+            "the most bytes early",
+            &[
+                (INIT, 1),
+                (COMPLETE_TX, most),
+                (EXPECT_TX, most),
+                (ARRIVE, 1),
+            ],
+        ),
+        (
+            "the most arrivals",
+            &[(INIT, most), (ARRIVE, 0xFFFF), (ARRIVE_NO_COMPLETE, 0xFFFF)],
+        ),
         (
             "dropped arrivals",
-            &[(INIT, 4), (ARRIVE_DROP, 1), (ARRIVE, 3), (ARRIVE, 2), (ARRIVE_DROP_EXPECT_TX, 16), (COMPLETE_TX, 16), (ARRIVE, 1), (ARRIVE, 1)],
+            &[
+                (INIT, 4),
+                (ARRIVE_DROP, 1),
+                (ARRIVE, 3),
+                (ARRIVE, 2),
+                (ARRIVE_DROP_EXPECT_TX, 16),
+                (COMPLETE_TX, 16),
+                (ARRIVE, 1),
+                (ARRIVE, 1),
+            ],
         ),
     ];
     scripts
@@ -183,7 +255,11 @@ fn random(seed: u32) -> Case {
             7 => {
                 if let Some((slot, complete)) = model.slot(&mut choices) {
                     // A wait that could not end would take the device's time.
-                    let wait = if complete { TRY_WAIT_TOKEN } else { TEST_WAIT_TOKEN };
+                    let wait = if complete {
+                        TRY_WAIT_TOKEN
+                    } else {
+                        TEST_WAIT_TOKEN
+                    };
                     steps.push((TEST_WAIT_TOKEN, slot << 16));
                     steps.push((wait, slot << 16));
                 }

@@ -25,7 +25,13 @@ pub fn cases() -> Vec<Case> {
 /// All, each half, every other one, the last one.
 fn masks(size: u32) -> Vec<u32> {
     let all = (1 << size) - 1;
-    let mut masks = vec![all, all >> (size / 2), all & 0x5555, all & 0xAAAA, 1 << (size - 1)];
+    let mut masks = vec![
+        all,
+        all >> (size / 2),
+        all & 0x5555,
+        all & 0xAAAA,
+        1 << (size - 1),
+    ];
     masks.retain(|mask| *mask != 0);
     masks.dedup();
     masks

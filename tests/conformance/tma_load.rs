@@ -118,7 +118,8 @@ fn sides(cases: &mut Vec<Case>) {
                 places.push(("behind", outside, dim - extent + outside));
             }
             places.dedup();
-            for (data_type, swizzle) in [(Type::Uint32, Swizzle::None), (Type::Uint64, Swizzle::B128)]
+            for (data_type, swizzle) in
+                [(Type::Uint32, Swizzle::None), (Type::Uint64, Swizzle::B128)]
             {
                 for &(side, outside, coordinate) in &places {
                     let name = format!(
@@ -144,16 +145,34 @@ fn corners(cases: &mut Vec<Case>) {
         let (dims, box_dims) = tensor(rank);
         let map = || Map::dense(Type::Uint16, &dims, &box_dims);
         let all = |value: i32| vec![value; rank];
-        cases.push(load(format!("load {rank}d before everything"), map(), &all(-1), 0));
+        cases.push(load(
+            format!("load {rank}d before everything"),
+            map(),
+            &all(-1),
+            0,
+        ));
         let behind: Vec<i32> = dims.iter().map(|dim| *dim as i32 - 1).collect();
-        cases.push(load(format!("load {rank}d behind everything"), map(), &behind, 0));
+        cases.push(load(
+            format!("load {rank}d behind everything"),
+            map(),
+            &behind,
+            0,
+        ));
         for coordinate in far {
             let name = format!("load {rank}d at {coordinate}");
             cases.push(load(name, map(), &all(coordinate), 0));
         }
-        let small: Vec<u64> = box_dims.iter().map(|extent| u64::from(extent / 2)).collect();
+        let small: Vec<u64> = box_dims
+            .iter()
+            .map(|extent| u64::from(extent / 2))
+            .collect();
         let map = Map::dense(Type::Uint16, &small, &box_dims);
-        cases.push(load(format!("load {rank}d larger than the tensor"), map, &all(-1), 0));
+        cases.push(load(
+            format!("load {rank}d larger than the tensor"),
+            map,
+            &all(-1),
+            0,
+        ));
     }
 }
 
@@ -172,8 +191,8 @@ fn fills(cases: &mut Vec<Case>) {
             for swizzle in [Swizzle::None, Swizzle::B128] {
                 let width = 128 / element_bytes(data_type) as u32;
                 let name = format!("load {data_type:?} {swizzle:?} filled with {fill:?}");
-                let mut map =
-                    Map::dense(data_type, &[u64::from(width) - 3, 6], &[width, 8]).swizzled(swizzle);
+                let mut map = Map::dense(data_type, &[u64::from(width) - 3, 6], &[width, 8])
+                    .swizzled(swizzle);
                 map.options.fill = fill;
                 cases.push(load(name, map, &[-2, -1], 0));
             }
@@ -182,12 +201,22 @@ fn fills(cases: &mut Vec<Case>) {
 }
 
 fn strides(cases: &mut Vec<Case>) {
-    for (index, strides) in [[1, 2, 1], [1, 3, 2], [1, 1, 3], [1, 8, 1], [2, 1, 1], [3, 2, 2]]
-        .into_iter()
-        .enumerate()
+    for (index, strides) in [
+        [1, 2, 1],
+        [1, 3, 2],
+        [1, 1, 3],
+        [1, 8, 1],
+        [2, 1, 1],
+        [3, 2, 2],
+    ]
+    .into_iter()
+    .enumerate()
     {
-        for (place, coordinates) in [("inside", [4, 1, 1]), ("before", [-3, -2, -1]), ("behind", [30, 14, 7])]
-        {
+        for (place, coordinates) in [
+            ("inside", [4, 1, 1]),
+            ("before", [-3, -2, -1]),
+            ("behind", [30, 14, 7]),
+        ] {
             for swizzle in [Swizzle::None, Swizzle::B64] {
                 let name = format!("load {swizzle:?} element strides {strides:?} {place} {index}");
                 let map = Map::dense(Type::Uint32, &[40, 17, 9], &[16, 9, 5]).swizzled(swizzle);
@@ -236,7 +265,11 @@ fn types(cases: &mut Vec<Case>) {
         let map = Map::dense(data_type, &[64, 32], &[16, 32]);
         let mut case = load(name, map, &[0, 0], 0);
         // Subnormals and NaN among them.
-        for (index, element) in case.input.chunks_exact_mut(element_bytes(data_type) as usize).enumerate() {
+        for (index, element) in case
+            .input
+            .chunks_exact_mut(element_bytes(data_type) as usize)
+            .enumerate()
+        {
             if let [.., low, high] = element {
                 match index % 3 {
                     0 => (*low, *high) = (*low & 0x0F, 0x80),

@@ -101,8 +101,13 @@ fn words_file(folder: &Path) -> PathBuf {
 /// What became of a case: a line of the index.
 enum Entry {
     /// Its bytes in the words file.
-    Ran { start: usize, bytes: usize },
-    Failed { why: String },
+    Ran {
+        start: usize,
+        bytes: usize,
+    },
+    Failed {
+        why: String,
+    },
 }
 
 fn read_index(folder: &Path) -> Result<Vec<(String, Entry)>, Failure> {
@@ -115,8 +120,15 @@ fn read_index(folder: &Path) -> Result<Vec<(String, Entry)>, Failure> {
                     let (start, bytes) = (start.parse()?, bytes.parse()?);
                     Ok((name.to_owned(), Entry::Ran { start, bytes }))
                 }
-                [name, "failed", why] => Ok((name.to_owned(), Entry::Failed { why: why.to_owned() })),
-                _ => Err(format!("{}: not understood: {line}", index_file(folder).display()).into()),
+                [name, "failed", why] => Ok((
+                    name.to_owned(),
+                    Entry::Failed {
+                        why: why.to_owned(),
+                    },
+                )),
+                _ => {
+                    Err(format!("{}: not understood: {line}", index_file(folder).display()).into())
+                }
             }
         })
         .collect()
@@ -148,7 +160,9 @@ impl Keeper {
     }
 
     fn line(&mut self, name: &str, status: &str, rest: &str) -> Result<(), Failure> {
-        Ok(self.index.write_all(format!("{name}\t{status}\t{rest}\n").as_bytes())?)
+        Ok(self
+            .index
+            .write_all(format!("{name}\t{status}\t{rest}\n").as_bytes())?)
     }
 }
 
@@ -199,9 +213,18 @@ fn record(folder: &Path, only: &str, emulator: bool) -> Result<(), Failure> {
 }
 
 /// Runs cases until the child ends; says why, where it had to be ended.
-fn run_child(folder: &Path, from: usize, only: &str, emulator: bool) -> Result<Option<String>, Failure> {
+fn run_child(
+    folder: &Path,
+    from: usize,
+    only: &str,
+    emulator: bool,
+) -> Result<Option<String>, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("child").arg(folder).arg(from.to_string()).args(["--only", only]);
+    command
+        .arg("child")
+        .arg(folder)
+        .arg(from.to_string())
+        .args(["--only", only]);
     if emulator {
         command.arg("--emulator");
     }
@@ -230,7 +253,9 @@ fn read_words(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let mut by_name = BTreeMap::new();
     for (name, entry) in read_index(folder)? {
         if let Entry::Ran { start, bytes } = entry {
-            let content = words.get(start..start + bytes).ok_or("words.bin is too short")?;
+            let content = words
+                .get(start..start + bytes)
+                .ok_or("words.bin is too short")?;
             by_name.insert(name, content.to_vec());
         }
     }
@@ -241,7 +266,11 @@ fn write_golden(folder: &Path, emulator: bool) -> Result<(), Failure> {
     let ordinal = open(emulator)?;
     let name = cust::device::Device::get_device(ordinal)?.name()?;
     let (major, minor) = driver::info()?.version;
-    let mut text = format!("# {name}, driver API {major}.{minor}. Case, FNV-1a of its output (tests/examples/conform.rs).\n");
+    let mut text = format!(
+        "# {name}, driver {} (API {major}.{minor}), {}. Case, FNV-1a of its output (tests/examples/conform.rs).\n",
+        kernel_driver(emulator),
+        today()?,
+    );
     let words = read_words(folder)?;
     let index = read_index(folder)?;
     let mut failed = 0;
@@ -257,6 +286,24 @@ fn write_golden(folder: &Path, emulator: bool) -> Result<(), Failure> {
     fs::write(folder.join("golden.txt"), text)?;
     println!("{} cases ran, {failed} failed", index.len() - failed);
     Ok(())
+}
+
+/// The version of the driver in the kernel, as Linux tells it.
+fn kernel_driver(emulator: bool) -> String {
+    let version = fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
+    let number = version
+        .split_whitespace()
+        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.'));
+    match number {
+        Some(number) if !emulator => number.to_owned(),
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// The date, as year, month and day.
+fn today() -> Result<String, Failure> {
+    let output = Command::new("date").args(["-u", "+%F"]).output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
 fn compare(folder: &Path, only: &str) -> Result<(), Failure> {
@@ -287,12 +334,26 @@ fn compare(folder: &Path, only: &str) -> Result<(), Failure> {
 /// The first words that differ.
 fn print_difference(name: &str, expected: &[u8], found: &[u8]) {
     let words = |bytes: &[u8]| -> Vec<u32> {
-        bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
+        bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|word| u32::from_le_bytes(*word))
+            .collect()
     };
     let (expected, found) = (words(expected), words(found));
-    let places: Vec<usize> = (0..expected.len()).filter(|i| expected[*i] != found[*i]).collect();
-    println!("{name}: {} of {} words differ", places.len(), expected.len());
+    let places: Vec<usize> = (0..expected.len())
+        .filter(|i| expected[*i] != found[*i])
+        .collect();
+    println!(
+        "{name}: {} of {} words differ",
+        places.len(),
+        expected.len()
+    );
     for i in places.into_iter().take(6) {
-        println!("    word {i}: GPU {:08x}, emulator {:08x}", expected[i], found[i]);
+        println!(
+            "    word {i}: GPU {:08x}, emulator {:08x}",
+            expected[i], found[i]
+        );
     }
 }

@@ -6,20 +6,24 @@ use super::{TRIES, download, first_barrier, prepare, report, sync, upload};
 use crate::contract::conformance::{AREA, ConformanceParams};
 use crate::ptx::{bulk, shared, warp};
 
-entry!(bulk_load, ConformanceParams, |params: &ConformanceParams, _| {
-    let (offset, bytes, area_bytes) = (params.words[5], params.words[6], params.words[7]);
-    prepare(area_bytes);
-    let barrier = first_barrier();
-    if warp::thread_index() == 0 {
-        barrier.arrive_expect_tx(bytes);
-        bulk::load_plain(shared::base() + AREA + offset, params.input, bytes, barrier);
-        let complete = barrier.wait_bounded(0, TRIES);
-        report(params.output, 0, complete as u32);
+entry!(
+    bulk_load,
+    ConformanceParams,
+    |params: &ConformanceParams, _| {
+        let (offset, bytes, area_bytes) = (params.words[5], params.words[6], params.words[7]);
+        prepare(area_bytes);
+        let barrier = first_barrier();
+        if warp::thread_index() == 0 {
+            barrier.arrive_expect_tx(bytes);
+            bulk::load_plain(shared::base() + AREA + offset, params.input, bytes, barrier);
+            let complete = barrier.wait_bounded(0, TRIES);
+            report(params.output, 0, complete as u32);
+        }
+        sync();
+        barrier.wait_bounded(0, 1);
+        download(params.output + 16, area_bytes);
     }
-    sync();
-    barrier.wait_bounded(0, 1);
-    download(params.output + 16, area_bytes);
-});
+);
 
 /// From the area, which holds the input, to the output.
 #[inline(always)]
@@ -33,7 +37,11 @@ fn store(params: &ConformanceParams, copy: impl Fn(u64, u32, u32)) {
     }
 }
 
-entry!(bulk_store, ConformanceParams, |params: &ConformanceParams, _| store(params, bulk::store));
+entry!(
+    bulk_store,
+    ConformanceParams,
+    |params: &ConformanceParams, _| store(params, bulk::store)
+);
 
 macro_rules! reductions {
     ($($entry:ident: $instruction:literal;)*) => {

@@ -17,123 +17,162 @@ fn cta_index(params: &ConformanceParams) -> u32 {
 
 // Each CTA writes where dynamic shared memory begins, what the system reserves, its place in cluster
 // and grid, and the addresses of the barrier in the CTAs of ranks 0 to word 0, exclusive.
-entry!(shared_addresses, ConformanceParams, |params: &ConformanceParams, _| {
-    cluster::sync();
-    if warp::thread_index() == 0 {
-        let output = params.output + (4 * ADDRESS_WORDS * cta_index(params)) as u64;
-        let base = shared::base();
-        // Relative to the generic address of the window's start, which is no rule.
-        let window = shared::to_generic(0);
-        let relative = |generic: u64| generic.wrapping_sub(window);
-        let mut index = 0;
-        let mut write = |word| {
-            report(output, index, word);
-            index += 1;
-        };
-        write(base);
-        write(cluster::rank_of(base));
-        write(relative(shared::to_generic(base)) as u32);
-        write((relative(shared::to_generic(base)) >> 32) as u32);
-        write(warp::dynamic_shared_bytes());
-        write(warp::total_shared_bytes());
-        write(warp::aggregate_shared_bytes());
-        write(warp::reserved_shared_begin());
-        write(warp::reserved_shared_end());
-        write(warp::reserved_shared_capacity());
-        write(warp::cluster_rank());
-        write(warp::cluster_size());
-        write(warp::cluster_cta_x());
-        write(warp::cluster_cta_y());
-        write(warp::cluster_cta_z());
-        write(warp::cluster_size_x());
-        write(warp::cluster_size_y());
-        write(warp::cluster_size_z());
-        write(warp::cluster_index_x());
-        write(warp::cluster_index_y());
-        write(warp::cluster_index_z());
-        write((window & 0xFF_FFFF) as u32);
-        for rank in 0..params.words[0] {
-            let mapped = cluster::map_shared(base, rank);
-            let generic = cluster::map_generic(shared::to_generic(base), rank);
-            let at = 24 + 6 * rank;
-            report(output, at, mapped);
-            report(output, at + 1, cluster::rank_of(mapped));
-            report(output, at + 2, relative(generic) as u32);
-            report(output, at + 3, (relative(generic) >> 32) as u32);
-            report(output, at + 4, relative(cluster::to_generic(mapped)) as u32);
-            report(output, at + 5, cluster::map_shared(mapped + 64, rank / 2));
+entry!(
+    shared_addresses,
+    ConformanceParams,
+    |params: &ConformanceParams, _| {
+        cluster::sync();
+        if warp::thread_index() == 0 {
+            let output = params.output + (4 * ADDRESS_WORDS * cta_index(params)) as u64;
+            let base = shared::base();
+            // Relative to the generic address of the window's start, which is no rule.
+            let window = shared::to_generic(0);
+            let relative = |generic: u64| generic.wrapping_sub(window);
+            let mut index = 0;
+            let mut write = |word| {
+                report(output, index, word);
+                index += 1;
+            };
+            write(base);
+            write(cluster::rank_of(base));
+            write(relative(shared::to_generic(base)) as u32);
+            write((relative(shared::to_generic(base)) >> 32) as u32);
+            write(warp::dynamic_shared_bytes());
+            write(warp::total_shared_bytes());
+            write(warp::aggregate_shared_bytes());
+            write(warp::reserved_shared_begin());
+            write(warp::reserved_shared_end());
+            write(warp::reserved_shared_capacity());
+            write(warp::cluster_rank());
+            write(warp::cluster_size());
+            write(warp::cluster_cta_x());
+            write(warp::cluster_cta_y());
+            write(warp::cluster_cta_z());
+            write(warp::cluster_size_x());
+            write(warp::cluster_size_y());
+            write(warp::cluster_size_z());
+            write(warp::cluster_index_x());
+            write(warp::cluster_index_y());
+            write(warp::cluster_index_z());
+            write((window & 0xFF_FFFF) as u32);
+            for rank in 0..params.words[0] {
+                let mapped = cluster::map_shared(base, rank);
+                let generic = cluster::map_generic(shared::to_generic(base), rank);
+                let at = 24 + 6 * rank;
+                report(output, at, mapped);
+                report(output, at + 1, cluster::rank_of(mapped));
+                report(output, at + 2, relative(generic) as u32);
+                report(output, at + 3, (relative(generic) >> 32) as u32);
+                report(output, at + 4, relative(cluster::to_generic(mapped)) as u32);
+                report(output, at + 5, cluster::map_shared(mapped + 64, rank / 2));
+            }
         }
+        cluster::sync();
     }
-    cluster::sync();
-});
+);
 
 // Each CTA stores to, loads from, adds to and exchanges with the memory of every CTA of its cluster,
 // itself included, and writes what it read; 32 lanes at a time.
-entry!(cluster_exchange, ConformanceParams, |params: &ConformanceParams, _| {
-    let (lane, rank, size) = (warp::lane_index(), warp::cluster_rank(), warp::cluster_size());
-    let output = params.output + (4 * 32 * 16 * 3 * rank) as u64;
-    let area = shared::base() + AREA;
-    let row = |index: u32| area + 128 * index + 4 * lane;
-    for index in 0..3 * 16 {
-        shared::store_u32(row(index), 0x100 * rank + index);
+entry!(
+    cluster_exchange,
+    ConformanceParams,
+    |params: &ConformanceParams, _| {
+        let (lane, rank, size) = (
+            warp::lane_index(),
+            warp::cluster_rank(),
+            warp::cluster_size(),
+        );
+        let output = params.output + (4 * 32 * 16 * 3 * rank) as u64;
+        let area = shared::base() + AREA;
+        let row = |index: u32| area + 128 * index + 4 * lane;
+        for index in 0..3 * 16 {
+            shared::store_u32(row(index), 0x100 * rank + index);
+        }
+        cluster::sync();
+        for other in 0..size {
+            // Row `rank` of each CTA is this CTA's own.
+            cluster::store_u32(
+                cluster::map_shared(row(rank), other),
+                0x1_0000 * other + 0x100 * rank + lane,
+            );
+            cluster::atomic_add(cluster::map_shared(row(16), other), rank + lane);
+            cluster::atomic_exchange(cluster::map_shared(row(32 + rank), other), !lane - rank);
+        }
+        cluster::sync();
+        for other in 0..size {
+            let peer = |index: u32| cluster::load_u32(cluster::map_shared(row(index), other));
+            report(output, 32 * other + lane, peer(rank));
+            report(output, 512 + 32 * other + lane, peer(16));
+            report(output, 1024 + 32 * other + lane, peer(32 + rank));
+        }
+        cluster::sync();
     }
-    cluster::sync();
-    for other in 0..size {
-        // Row `rank` of each CTA is this CTA's own.
-        cluster::store_u32(cluster::map_shared(row(rank), other), 0x1_0000 * other + 0x100 * rank + lane);
-        cluster::atomic_add(cluster::map_shared(row(16), other), rank + lane);
-        cluster::atomic_exchange(cluster::map_shared(row(32 + rank), other), !lane - rank);
-    }
-    cluster::sync();
-    for other in 0..size {
-        let peer = |index: u32| cluster::load_u32(cluster::map_shared(row(index), other));
-        report(output, 32 * other + lane, peer(rank));
-        report(output, 512 + 32 * other + lane, peer(16));
-        report(output, 1024 + 32 * other + lane, peer(32 + rank));
-    }
-    cluster::sync();
-});
+);
 
 // Each CTA stores 4 and 16 bytes to every CTA of its cluster, which counts the bytes and writes what
 // came.
-entry!(cluster_store_async, ConformanceParams, |params: &ConformanceParams, _| {
-    let (lane, rank, size) = (warp::lane_index(), warp::cluster_rank(), warp::cluster_size());
-    let barrier = first_barrier();
-    let area = shared::base() + AREA;
-    if lane == 0 {
-        barrier.init(1);
-        fence_init();
-        barrier.arrive_expect_tx(20 * 32 * size);
-    }
-    cluster::sync();
-    for other in 0..size {
-        let credited = cluster::map_shared(barrier.0, other);
-        let word = cluster::map_shared(area + 128 * rank + 4 * lane, other);
-        let words = cluster::map_shared(area + 2048 + 512 * rank + 16 * lane, other);
-        let value = 0x0101_0101 * (rank + 16 * other) ^ lane << 8;
-        cluster::store_async(word, value, credited);
-        cluster::store_async_16_bytes(words, [value, !value, value + 1, value ^ 0xFFFF], credited);
-    }
-    let complete = barrier.wait_bounded(0, TRIES);
-    let output = params.output + (4 * 160 * 16 + 4) as u64 * rank as u64;
-    if lane == 0 {
-        report(output, 0, complete as u32);
-    }
-    for index in 0..size {
-        report(output, 1 + 32 * index + lane, shared::load_u32(area + 128 * index + 4 * lane));
-        for word in 0..4 {
-            let at = area + 2048 + 512 * index + 128 * word + 4 * lane;
-            report(output, 1 + 512 + 128 * index + 32 * word + lane, shared::load_u32(at));
+entry!(
+    cluster_store_async,
+    ConformanceParams,
+    |params: &ConformanceParams, _| {
+        let (lane, rank, size) = (
+            warp::lane_index(),
+            warp::cluster_rank(),
+            warp::cluster_size(),
+        );
+        let barrier = first_barrier();
+        let area = shared::base() + AREA;
+        if lane == 0 {
+            barrier.init(1);
+            fence_init();
+            barrier.arrive_expect_tx(20 * 32 * size);
         }
+        cluster::sync();
+        for other in 0..size {
+            let credited = cluster::map_shared(barrier.0, other);
+            let word = cluster::map_shared(area + 128 * rank + 4 * lane, other);
+            let words = cluster::map_shared(area + 2048 + 512 * rank + 16 * lane, other);
+            let value = 0x0101_0101 * (rank + 16 * other) ^ lane << 8;
+            cluster::store_async(word, value, credited);
+            cluster::store_async_16_bytes(
+                words,
+                [value, !value, value + 1, value ^ 0xFFFF],
+                credited,
+            );
+        }
+        let complete = barrier.wait_bounded(0, TRIES);
+        let output = params.output + (4 * 160 * 16 + 4) as u64 * rank as u64;
+        if lane == 0 {
+            report(output, 0, complete as u32);
+        }
+        for index in 0..size {
+            report(
+                output,
+                1 + 32 * index + lane,
+                shared::load_u32(area + 128 * index + 4 * lane),
+            );
+            for word in 0..4 {
+                let at = area + 2048 + 512 * index + 128 * word + 4 * lane;
+                report(
+                    output,
+                    1 + 512 + 128 * index + 32 * word + lane,
+                    shared::load_u32(at),
+                );
+            }
+        }
+        cluster::sync();
     }
-    cluster::sync();
-});
+);
 
 /// Each lane of each CTA reduces `value(rank, lane)` of the input into a word of the next CTA. The
 /// words' own values come from the input as well; what they become is written.
 #[inline(always)]
 fn reduce_async(params: &ConformanceParams, reduce: impl Fn(u32, u32, u32)) {
-    let (lane, rank, size) = (warp::lane_index(), warp::cluster_rank(), warp::cluster_size());
+    let (lane, rank, size) = (
+        warp::lane_index(),
+        warp::cluster_rank(),
+        warp::cluster_size(),
+    );
     let barrier = first_barrier();
     let at = shared::base() + AREA + 4 * lane;
     let input = |index: u32| {
@@ -216,9 +255,11 @@ fn bulk_to_next(params: &ConformanceParams, copy: impl Fn(u32, u32, u32, u32)) {
     cluster::sync();
 }
 
-entry!(cluster_bulk_copy, ConformanceParams, |params: &ConformanceParams, _| {
-    bulk_to_next(params, bulk::copy_to_cta)
-});
+entry!(
+    cluster_bulk_copy,
+    ConformanceParams,
+    |params: &ConformanceParams, _| { bulk_to_next(params, bulk::copy_to_cta) }
+);
 
 macro_rules! bulk_reductions {
     ($($entry:ident: $instruction:literal;)*) => {

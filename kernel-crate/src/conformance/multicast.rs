@@ -23,7 +23,11 @@ fn multicast(params: &ConformanceParams, copy: impl Fn(u32, u16)) {
     if rank == issuer && warp::thread_index() == 0 {
         copy(shared::base() + AREA + params.words[5], mask as u16);
     }
-    let complete = if receives { barrier.wait_bounded(0, TRIES) as u32 } else { 2 };
+    let complete = if receives {
+        barrier.wait_bounded(0, TRIES) as u32
+    } else {
+        2
+    };
     // Nobody looks before everything that was expected is there.
     cluster::sync();
     let output = params.output + ((16 + area_bytes) * rank) as u64;
@@ -34,15 +38,29 @@ fn multicast(params: &ConformanceParams, copy: impl Fn(u32, u16)) {
     cluster::sync();
 }
 
-entry!(multicast_bulk, ConformanceParams, |params: &ConformanceParams, _| {
-    multicast(params, |destination, mask| {
-        bulk::load_multicast(destination, params.input, params.words[6], first_barrier(), mask)
-    })
-});
+entry!(
+    multicast_bulk,
+    ConformanceParams,
+    |params: &ConformanceParams, _| {
+        multicast(params, |destination, mask| {
+            bulk::load_multicast(
+                destination,
+                params.input,
+                params.words[6],
+                first_barrier(),
+                mask,
+            )
+        })
+    }
+);
 
-entry!(multicast_tile, ConformanceParams, |params: &ConformanceParams, block| {
-    multicast(params, |destination, mask| {
-        let coordinates = [params.words[0], params.words[1]];
-        tma::load_tile_2d_multicast(destination, block, coordinates, first_barrier(), mask)
-    })
-});
+entry!(
+    multicast_tile,
+    ConformanceParams,
+    |params: &ConformanceParams, block| {
+        multicast(params, |destination, mask| {
+            let coordinates = [params.words[0], params.words[1]];
+            tma::load_tile_2d_multicast(destination, block, coordinates, first_barrier(), mask)
+        })
+    }
+);

@@ -78,4 +78,7 @@ reductions! {
     tma_reduce_xor: reduce_tile_xor;
 }
 
-const _: () = assert!(FILL != 0, "the filling of bounds and the fill of shared memory differ");
+const _: () = assert!(
+    FILL != 0,
+    "the filling of bounds and the fill of shared memory differ"
+);

@@ -106,7 +106,9 @@ fn write(built: &[Built], report: &str) -> Result<()> {
     let dir = workspace::ptx_dir();
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let report_file = dir.join(report::FILE);
-    let ptx = built.iter().map(|one| (one.target.committed_file(), &*one.ptx));
+    let ptx = built
+        .iter()
+        .map(|one| (one.target.committed_file(), &*one.ptx));
     for (file, text) in ptx.chain([(report_file, report)]) {
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         println!("wrote     {}", workspace::shown(&file));
@@ -118,7 +120,9 @@ fn write(built: &[Built], report: &str) -> Result<()> {
 /// Fails where what is committed is not what was built.
 fn compare(built: &[Built], report: &str) -> Result<()> {
     let report_file = workspace::ptx_dir().join(report::FILE);
-    let ptx = built.iter().map(|one| (one.target.committed_file(), &*one.ptx));
+    let ptx = built
+        .iter()
+        .map(|one| (one.target.committed_file(), &*one.ptx));
     for (file, text) in ptx.chain([(report_file, report)]) {
         let shown = workspace::shown(&file);
         if let Some(difference) = difference::first(&read(&file)?, text) {

@@ -59,7 +59,9 @@ impl Decoder<'_> {
     pub fn special_constant(&self, name: &str) -> Option<u64> {
         match name {
             "%reserved_smem_offset_begin" => Some(0),
-            "%reserved_smem_offset_end" | "%reserved_smem_offset_cap" => Some(u64::from(self.environment.shared_base)),
+            "%reserved_smem_offset_end" | "%reserved_smem_offset_cap" => {
+                Some(u64::from(self.environment.shared_base))
+            }
             _ => None,
         }
     }
