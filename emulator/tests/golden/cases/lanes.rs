@@ -107,6 +107,7 @@ impl Operands {
     }
 
     /// As [`Self::case`], on eight times as many inputs.
+    #[allow(dead_code, reason = "recorded by the example, not tested")]
     pub fn long_case(self, instruction: &str) -> Case {
         let Operands {
             load, list, store, ..

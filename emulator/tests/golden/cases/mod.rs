@@ -37,6 +37,7 @@ pub fn exact() -> Vec<Case> {
 }
 
 /// What is recorded to learn from, and not all emulated.
+#[allow(dead_code, reason = "recorded by the example, not tested")]
 pub fn open() -> Vec<Case> {
     warpgroup::descriptors()
 }
