@@ -6,6 +6,7 @@
 //! emulator's own checks ask for it. `NVFP4_PTX` and `NVFP4_HOPPER_PTX` name files with other builds of
 //! the kernels, to be tested instead of the shipped ones.
 
+pub mod conformance;
 pub mod mutation;
 
 use std::borrow::Cow;

@@ -20,7 +20,7 @@ use std::path::Path;
 use std::ptr::{null, null_mut};
 
 use cases::lanes::{F32_PAIR_TO_F32, F32_TO_F32, WORD_TO_WORD};
-use cases::{Case, exact, hash};
+use cases::{Case, exact, hash, open};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -57,7 +57,7 @@ fn approximations() -> Vec<Case> {
         "cos.approx.f32",
         "tanh.approx.f32",
     ] {
-        cases.push(F32_TO_F32.case(instruction));
+        cases.push(F32_TO_F32.long_case(instruction));
     }
     for instruction in [
         "ex2.approx.f16x2",
@@ -65,14 +65,22 @@ fn approximations() -> Vec<Case> {
         "tanh.approx.f16x2",
         "tanh.approx.bf16x2",
     ] {
-        cases.push(WORD_TO_WORD.case(instruction));
+        cases.push(WORD_TO_WORD.long_case(instruction));
     }
-    cases.push(F32_PAIR_TO_F32.case("div.approx.f32"));
+    cases.push(F32_PAIR_TO_F32.long_case("div.approx.f32"));
+    cases
+}
+
+/// Those last whose programs could end the context.
+fn all() -> Vec<Case> {
+    let mut cases = exact();
+    cases.extend(approximations());
+    cases.extend(open());
     cases
 }
 
 fn write_ptx(folder: &Path) -> Result<(), Failure> {
-    for (index, case) in exact().iter().chain(&approximations()).enumerate() {
+    for (index, case) in all().iter().enumerate() {
         let text = format!("// {}\n{}", case.name, case.ptx);
         fs::write(folder.join(format!("{index:04}.ptx")), text)?;
     }
@@ -92,7 +100,7 @@ fn compare(folder: &Path) -> Result<(), Failure> {
         .map(|word| u32::from_le_bytes(*word));
     let only = std::env::var("ONLY").unwrap_or_default();
     let mut different = 0;
-    for case in exact().iter().chain(&approximations()) {
+    for case in &all() {
         let expected: Vec<u32> = words.by_ref().take(case.output_words).collect();
         if !case.name.contains(&only) {
             continue;
@@ -300,13 +308,16 @@ fn record(folder: &Path) -> Result<(), Failure> {
     let gpu = Gpu::open()?;
     let mut golden = format!("# {}, driver API {}\n", gpu.name, gpu.version);
     let mut raw = Vec::new();
-    let exact = exact();
-    for (index, case) in exact.iter().chain(&approximations()).enumerate() {
+    let (exact, approximations) = (exact().len(), approximations().len());
+    for (index, case) in all().iter().enumerate() {
         match gpu.run(case) {
             Ok(words) => {
                 raw.extend(to_bytes(&words));
-                let is_exact = index < exact.len();
-                let kind = if is_exact { "exact" } else { "approximate" };
+                let kind = match index {
+                    _ if index < exact => "exact",
+                    _ if index < exact + approximations => "approximate",
+                    _ => "open",
+                };
                 writeln!(
                     golden,
                     "{kind}\t{}\t{:016x}",

@@ -4,6 +4,7 @@
 //! Everything here is plain arithmetic, so that the host plans a launch from the very numbers the
 //! kernel was built with, and `const` assertions check them once for both.
 
+pub mod conformance;
 pub mod hopper;
 
 use core::mem::{align_of, offset_of, size_of};

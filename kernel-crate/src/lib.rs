@@ -28,15 +28,20 @@ pub mod silu;
 
 #[cfg(target_arch = "nvptx64")]
 #[macro_use]
-#[allow(dead_code, reason = "each architecture uses its part")]
+#[allow(dead_code, unused_macros, reason = "each PTX uses its part")]
 mod ptx;
-#[cfg(target_arch = "nvptx64")]
+#[cfg(all(target_arch = "nvptx64", not(feature = "conformance")))]
 mod scales;
 
-// One crate, one PTX for each architecture: `-Ctarget-cpu` says which.
+// One crate, one PTX for each architecture: `-Ctarget-cpu` says which. The conformance kernels are a
+// PTX of their own.
 #[cfg(all(target_arch = "nvptx64", not(target_feature = "sm_90a")))]
 mod blackwell;
-#[cfg(all(target_arch = "nvptx64", target_feature = "sm_90a"))]
+#[cfg(all(
+    target_arch = "nvptx64",
+    target_feature = "sm_90a",
+    not(feature = "conformance")
+))]
 mod hopper;
 #[cfg(all(target_arch = "nvptx64", not(target_feature = "sm_90a")))]
 mod pipeline;
@@ -52,10 +57,20 @@ macro_rules! entry {
         pub unsafe extern "ptx-kernel" fn $name(params: $params) {
             let block = param_block_address!($name);
             // SAFETY: the caller's contract; `block` is the address of `params` itself.
-            unsafe { $body(&params, block) }
+            #[allow(
+                unused_unsafe,
+                reason = "conformance kernels are closures without a contract"
+            )]
+            unsafe {
+                $body(&params, block)
+            }
         }
     };
 }
+
+// After the macro that defines an entry.
+#[cfg(all(target_arch = "nvptx64", feature = "conformance"))]
+mod conformance;
 
 #[cfg(all(target_arch = "nvptx64", not(target_feature = "sm_90a")))]
 mod blackwell_entries {
@@ -85,7 +100,11 @@ mod blackwell_entries {
     );
 }
 
-#[cfg(all(target_arch = "nvptx64", target_feature = "sm_90a"))]
+#[cfg(all(
+    target_arch = "nvptx64",
+    target_feature = "sm_90a",
+    not(feature = "conformance")
+))]
 mod hopper_entries {
     use crate::contract::hopper::{ActivationParams, HopperParams};
     use crate::hopper::config::{M8, M16, M32, M64, M128, M256};

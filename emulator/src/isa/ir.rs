@@ -413,6 +413,7 @@ pub enum SpecialRegister {
     GlobalTimerHi,
     DynamicSharedSize,
     TotalSharedSize,
+    AggregateSharedSize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -240,10 +240,16 @@ pub enum TensorMapDataType {
     Float32 = 7,
     Float64 = 8,
     Bfloat16 = 9,
+    /// f32 whose subnormals are flushed to zero.
+    Float32Ftz = 10,
+    Tfloat32 = 11,
+    Tfloat32Ftz = 12,
     /// Packed 4-bit elements; 16 of them are 8 bytes in shared memory.
     U4x16Align8 = 13,
     /// Packed 4-bit elements; 16 of them are 8 bytes in global and 16 bytes in shared memory.
     U4x16Align16 = 14,
+    /// Packed 6-bit elements; 16 of them are 12 bytes in global and 16 bytes in shared memory.
+    U6x16Align16 = 15,
 }
 
 /// `CUtensorMapSwizzle`: which 16-byte chunks trade places in shared memory, to spread a column over the banks.
@@ -254,7 +260,34 @@ pub enum TensorMapSwizzle {
     B32 = 1,
     B64 = 2,
     B128 = 3,
+    /// As [`Self::B128`] with atoms of 32 bytes.
+    B128Atom32 = 4,
+    /// As [`Self::B128Atom32`], with the halves of 16-byte chunks exchanged in every other line.
+    B128Atom32Flip8 = 5,
+    /// As [`Self::B128`] with atoms of 64 bytes.
+    B128Atom64 = 6,
 }
+
+/// `CUtensorMapFloatOOBfill`: what elements out of bounds read as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum TensorMapFill {
+    #[default]
+    Zero = 0,
+    /// A NaN, for types of floating-point numbers.
+    Nan = 1,
+}
+
+/// What [`encode_tiled`] leaves at its default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TensorMapOptions {
+    /// Distance in elements of the box that are copied, 1 to 8 in each dimension; `None` for dense boxes.
+    pub element_strides: Option<[u32; MAX_RANK]>,
+    pub fill: TensorMapFill,
+}
+
+/// Most dimensions of a tensor.
+pub const MAX_RANK: usize = 5;
 
 /// `CUtensorMapL2promotion`: bytes that a miss fetches into the L2 cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -289,6 +322,17 @@ pub struct TensorMapDescription<'a> {
 /// [`DriverError::Call`] where the description breaks a rule of the driver API, or its slices differ in length;
 /// [`DriverError::MissingFunction`] from drivers before CUDA 12.0.
 pub fn encode_tiled(description: &TensorMapDescription<'_>) -> Result<TensorMap, DriverError> {
+    encode_tiled_with(description, &TensorMapOptions::default())
+}
+
+/// `cuTensorMapEncodeTiled`, without interleave.
+///
+/// # Errors
+/// As [`encode_tiled`].
+pub fn encode_tiled_with(
+    description: &TensorMapDescription<'_>,
+    options: &TensorMapOptions,
+) -> Result<TensorMap, DriverError> {
     static SLOT: Slot = Slot::new("cuTensorMapEncodeTiled");
     type EncodeTiled = unsafe extern "C" fn(
         *mut TensorMap,
@@ -304,7 +348,6 @@ pub fn encode_tiled(description: &TensorMapDescription<'_>) -> Result<TensorMap,
         u32,
         u32,
     ) -> u32;
-    const MAX_RANK: usize = 5;
     let rank = description.global_dims.len();
     if !(1..=MAX_RANK).contains(&rank)
         || description.global_strides.len() != rank - 1
@@ -328,11 +371,11 @@ pub fn encode_tiled(description: &TensorMapDescription<'_>) -> Result<TensorMap,
             description.global_dims.as_ptr(),
             description.global_strides.as_ptr(),
             description.box_dims.as_ptr(),
-            [1; MAX_RANK].as_ptr(),
+            options.element_strides.unwrap_or([1; MAX_RANK]).as_ptr(),
             0,
             description.swizzle as u32,
             description.l2_promotion as u32,
-            0,
+            options.fill as u32,
         )
     };
     check(SLOT.name(), code)?;

@@ -12,6 +12,7 @@
 #[macro_use]
 pub mod param;
 pub mod barrier;
+#[macro_use]
 pub mod bulk;
 pub mod cluster;
 pub mod global;

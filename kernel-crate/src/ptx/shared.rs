@@ -101,3 +101,38 @@ pub fn load_8_bytes(address: u32) -> [u32; 2] {
     }
     [a, b]
 }
+
+/// Loads an f32; as [`load_u32`].
+#[inline(always)]
+pub fn load_f32(address: u32) -> f32 {
+    f32::from_bits(load_u32(address))
+}
+
+/// Stores 32 bits to a 4-byte aligned address that no copy in flight touches.
+#[inline(always)]
+pub fn store_u32(address: u32, value: u32) {
+    // SAFETY: an aligned address inside the CTA's shared memory.
+    unsafe {
+        asm!("st.shared.u32 [{0}], {1};", in(reg32) address, in(reg32) value, options(nostack));
+    }
+}
+
+/// The generic address of a `.shared` address. PTX ISA §9.7.9.20 `cvta`.
+#[inline(always)]
+pub fn to_generic(address: u32) -> u64 {
+    let generic: u64;
+    // SAFETY: only computes an address.
+    unsafe {
+        asm!(
+            "{{",
+            ".reg .b64 wide;",
+            "cvt.u64.u32 wide, {1};",
+            "cvta.shared.u64 {0}, wide;",
+            "}}",
+            out(reg64) generic,
+            in(reg32) address,
+            options(nomem, nostack),
+        );
+    }
+    generic
+}

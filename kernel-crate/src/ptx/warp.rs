@@ -38,10 +38,6 @@ special_register!(
     cta_index_z, "ctaid.z"
 );
 special_register!(
-    /// CTAs of the grid along x.
-    grid_size_x, "nctaid.x"
-);
-special_register!(
     /// Rank of the CTA in its cluster; 0 outside of one.
     cluster_rank, "cluster_ctarank"
 );
@@ -49,6 +45,82 @@ special_register!(
     /// CTAs of the cluster; 1 outside of one.
     cluster_size, "cluster_nctarank"
 );
+
+special_register!(
+    /// Threads of the CTA along x.
+    cta_threads, "ntid.x"
+);
+special_register!(
+    /// CTAs of the grid along x.
+    grid_size_x, "nctaid.x"
+);
+special_register!(
+    /// CTA's place in its cluster along x.
+    cluster_cta_x, "cluster_ctaid.x"
+);
+special_register!(
+    /// CTA's place in its cluster along y.
+    cluster_cta_y, "cluster_ctaid.y"
+);
+special_register!(
+    /// CTA's place in its cluster along z.
+    cluster_cta_z, "cluster_ctaid.z"
+);
+special_register!(
+    /// CTAs of the cluster along x.
+    cluster_size_x, "cluster_nctaid.x"
+);
+special_register!(
+    /// CTAs of the cluster along y.
+    cluster_size_y, "cluster_nctaid.y"
+);
+special_register!(
+    /// CTAs of the cluster along z.
+    cluster_size_z, "cluster_nctaid.z"
+);
+special_register!(
+    /// Cluster's place in the grid along x.
+    cluster_index_x, "clusterid.x"
+);
+special_register!(
+    /// Cluster's place in the grid along y.
+    cluster_index_y, "clusterid.y"
+);
+special_register!(
+    /// Cluster's place in the grid along z.
+    cluster_index_z, "clusterid.z"
+);
+special_register!(
+    /// Bytes of shared memory that the launch asked for.
+    dynamic_shared_bytes, "dynamic_smem_size"
+);
+special_register!(
+    /// Bytes of shared memory of the CTA, but for what the system reserves.
+    total_shared_bytes, "total_smem_size"
+);
+special_register!(
+    /// Bytes of shared memory of the CTA, with what the system reserves.
+    aggregate_shared_bytes, "aggr_smem_size"
+);
+special_register!(
+    /// Where the shared memory that the system reserves begins.
+    reserved_shared_begin, "reserved_smem_offset_begin"
+);
+special_register!(
+    /// Where the shared memory that the system reserves ends.
+    reserved_shared_end, "reserved_smem_offset_end"
+);
+special_register!(
+    /// Bytes of shared memory that the system reserves.
+    reserved_shared_capacity, "reserved_smem_offset_cap"
+);
+
+/// Lets other threads run for up to about twice this time. PTX ISA §9.7.19.2 `nanosleep`.
+#[inline(always)]
+pub fn sleep(nanoseconds: u32) {
+    // SAFETY: a hint to the scheduler.
+    unsafe { asm!("nanosleep.u32 {0};", in(reg32) nanoseconds, options(nostack)) }
+}
 
 /// Broadcasts lane 0's value. Called by a converged warp.
 ///

@@ -26,7 +26,13 @@ pub struct Target {
     pub architecture: &'static str,
     /// LLVM's feature for the PTX version.
     pub ptx_feature: &'static str,
-    /// The file under `host-crate/ptx`.
+    /// What `llc` is told in addition.
+    pub llc: &'static [&'static str],
+    /// Features of the kernel crate.
+    pub features: &'static [&'static str],
+    /// The folder of the committed file, relative to the workspace.
+    pub folder: &'static str,
+    /// The file in that folder.
     pub file: &'static str,
     /// Names a PTX file that the tests take instead of the committed one.
     pub ptx_variable: &'static str,
@@ -40,6 +46,9 @@ pub struct Target {
 pub const BLACKWELL: Target = Target {
     architecture: "sm_100f",
     ptx_feature: "ptx88",
+    llc: &[],
+    features: &[],
+    folder: "host-crate/ptx",
     file: "nvfp4_dual_gemm.sm_100f.ptx",
     ptx_variable: "NVFP4_PTX",
     assembled_for: &["sm_100f", "sm_100a", "sm_103f", "sm_103a"],
@@ -54,6 +63,9 @@ pub const BLACKWELL: Target = Target {
 pub const HOPPER: Target = Target {
     architecture: "sm_90a",
     ptx_feature: "ptx86",
+    llc: &[],
+    features: &[],
+    folder: "host-crate/ptx",
     file: "nvfp4_dual_gemm.sm_90a.ptx",
     ptx_variable: "NVFP4_HOPPER_PTX",
     assembled_for: &["sm_90a"],
@@ -67,8 +79,40 @@ pub const HOPPER: Target = Target {
     },
 };
 
-/// Every PTX file that ships.
-pub const TARGETS: [&Target; 2] = [&BLACKWELL, &HOPPER];
+/// The conformance kernels, for tests on an H100 or H200 and on the emulated ones. They do not ship.
+pub const CONFORMANCE: Target = Target {
+    architecture: "sm_90a",
+    ptx_feature: "ptx86",
+    // The audit follows branches to labels only.
+    llc: &["-min-jump-table-entries=4294967295"],
+    features: &["conformance"],
+    folder: "tests/conformance",
+    file: "conformance.sm_90a.ptx",
+    ptx_variable: "NVFP4_CONFORMANCE_PTX",
+    assembled_for: &["sm_90a"],
+    entries: || contract::conformance::ENTRIES.to_vec(),
+};
+
+/// Every PTX file that is committed.
+pub const TARGETS: [&Target; 3] = [&BLACKWELL, &HOPPER, &CONFORMANCE];
+
+impl Target {
+    /// Where what is committed lies.
+    pub fn committed_file(&self) -> PathBuf {
+        workspace::root().join(self.folder).join(self.file)
+    }
+
+    /// Where it is built.
+    pub fn build_dir(&self) -> PathBuf {
+        let name = self.file.trim_end_matches(".ptx");
+        workspace::target_dir().join("ptx").join(name)
+    }
+
+    /// Whether the host crate embeds it.
+    pub fn ships(&self) -> bool {
+        self.features.is_empty()
+    }
+}
 
 /// The command-line flags that shape the PTX; recorded in its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,11 +137,15 @@ impl Flags {
             // The default unroll threshold: the kernels index accumulators by constants alone, and
             // an epilogue unrolled over the whole tile would not fit the instruction cache.
             opt: own(&["-O3", &format!("-mcpu={cpu}")]),
-            llc: own(&[
-                "-O3",
-                &format!("-mcpu={cpu}"),
-                &format!("-mattr=+{}", target.ptx_feature),
-            ]),
+            llc: [
+                own(&[
+                    "-O3",
+                    &format!("-mcpu={cpu}"),
+                    &format!("-mattr=+{}", target.ptx_feature),
+                ]),
+                own(target.llc),
+            ]
+            .concat(),
         }
     }
 }
@@ -109,12 +157,10 @@ pub struct Compiled {
 }
 
 pub fn compile(toolchain: &Toolchain, target: &Target, flags: &Flags) -> Result<Compiled> {
-    let build_dir = workspace::target_dir()
-        .join("ptx")
-        .join(target.architecture);
+    let build_dir = target.build_dir();
     fs::create_dir_all(&build_dir)
         .with_context(|| format!("cannot create {}", build_dir.display()))?;
-    let ir_file = emit_llvm_ir(toolchain, flags, &build_dir)?;
+    let ir_file = emit_llvm_ir(toolchain, target, flags, &build_dir)?;
     let ir = read(&ir_file)?;
     let marked = convergent::mark(&ir)?;
     let marked_file = build_dir.join("marked.ll");
@@ -130,7 +176,12 @@ pub fn compile(toolchain: &Toolchain, target: &Target, flags: &Flags) -> Result<
     })
 }
 
-fn emit_llvm_ir(toolchain: &Toolchain, flags: &Flags, build_dir: &Path) -> Result<PathBuf> {
+fn emit_llvm_ir(
+    toolchain: &Toolchain,
+    target: &Target,
+    flags: &Flags,
+    build_dir: &Path,
+) -> Result<PathBuf> {
     let cargo_dir = build_dir.join("cargo");
     let mut rustflags = flags.rustc.clone();
     // The IR is what is wanted; a device library would need a bitcode linker.
@@ -139,6 +190,7 @@ fn emit_llvm_ir(toolchain: &Toolchain, flags: &Flags, build_dir: &Path) -> Resul
         .current_dir(workspace::root())
         .args(["rustc", "--quiet", "--locked", "--release", "--lib"])
         .args(["--package", PACKAGE, "--crate-type", "cdylib"])
+        .args(["--features", &target.features.join(",")])
         .args(["--target", TARGET_TRIPLE, "-Zbuild-std=core"])
         .arg("--target-dir")
         .arg(&cargo_dir)

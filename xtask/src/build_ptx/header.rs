@@ -114,7 +114,7 @@ fn collect_files(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 /// Fails when the committed PTX was built from other sources than those in the tree.
 pub fn check_sources(target: &Target) -> Result<()> {
-    let file = workspace::ptx_dir().join(target.file);
+    let file = target.committed_file();
     let shown = workspace::shown(&file);
     let ptx = fs::read_to_string(&file)
         .with_context(|| format!("cannot read {shown}; `cargo xtask build-ptx` writes it"))?;
@@ -123,7 +123,7 @@ pub fn check_sources(target: &Target) -> Result<()> {
     anyhow::ensure!(
         header.sources_sha256 == found,
         "{shown} is stale: it was built from sources with SHA-256 {}, and those in kernel-crate have {found}. \
-         Run `cargo xtask setup`, then `cargo xtask build-ptx`, and commit host-crate/ptx with the sources.",
+         Run `cargo xtask setup`, then `cargo xtask build-ptx`, and commit what it writes with the sources.",
         header.sources_sha256,
     );
     Ok(())

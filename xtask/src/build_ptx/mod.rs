@@ -1,4 +1,5 @@
-//! `cargo xtask build-ptx`: kernel-crate becomes `host-crate/ptx/*.ptx`.
+//! `cargo xtask build-ptx`: kernel-crate becomes `host-crate/ptx/*.ptx` and the conformance kernels of
+//! the tests.
 //!
 //! ```text
 //! kernel-crate ── rustc ──▶ LLVM IR ── convergent ──▶ opt ──▶ llc ──▶ PTX text ── audit ──▶ directives ──▶ header ──▶ ptxas
@@ -74,21 +75,14 @@ struct Built {
 impl Built {
     fn new(toolchain: &Toolchain, target: &'static Target) -> Result<Self> {
         let ptx = build(toolchain, target)?;
-        let dir = workspace::target_dir()
-            .join("ptx")
-            .join(target.architecture);
-        let file = dir.join(target.file);
+        let file = target.build_dir().join(target.file);
         fs::write(&file, &ptx).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(Self { target, ptx, file })
-    }
-
-    fn committed_file(&self) -> PathBuf {
-        workspace::ptx_dir().join(self.target.file)
     }
 }
 
 fn committed_version(target: &Target) -> Result<toolchain::Version> {
-    let committed = read(&workspace::ptx_dir().join(target.file))?;
+    let committed = read(&target.committed_file())?;
     Ok(Header::parse(&committed)?.version)
 }
 
@@ -112,7 +106,9 @@ fn write(built: &[Built], report: &str) -> Result<()> {
     let dir = workspace::ptx_dir();
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let report_file = dir.join(report::FILE);
-    let ptx = built.iter().map(|one| (one.committed_file(), &*one.ptx));
+    let ptx = built
+        .iter()
+        .map(|one| (one.target.committed_file(), &*one.ptx));
     for (file, text) in ptx.chain([(report_file, report)]) {
         fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         println!("wrote     {}", workspace::shown(&file));
@@ -124,7 +120,9 @@ fn write(built: &[Built], report: &str) -> Result<()> {
 /// Fails where what is committed is not what was built.
 fn compare(built: &[Built], report: &str) -> Result<()> {
     let report_file = workspace::ptx_dir().join(report::FILE);
-    let ptx = built.iter().map(|one| (one.committed_file(), &*one.ptx));
+    let ptx = built
+        .iter()
+        .map(|one| (one.target.committed_file(), &*one.ptx));
     for (file, text) in ptx.chain([(report_file, report)]) {
         let shown = workspace::shown(&file);
         if let Some(difference) = difference::first(&read(&file)?, text) {

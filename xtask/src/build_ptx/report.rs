@@ -29,7 +29,9 @@ pub fn assemble(built: &[Built]) -> Result<String> {
             }
         }
         rows.sort_by(|a, b| a.1.entry.cmp(&b.1.entry));
-        render(&mut text, one, &rows);
+        if one.target.ships() {
+            render(&mut text, one, &rows);
+        }
     }
     Ok(text)
 }

@@ -49,6 +49,7 @@ pub(super) fn special_register(name: &str) -> Option<SpecialRegister> {
         "globaltimer_hi" => R::GlobalTimerHi,
         "dynamic_smem_size" => R::DynamicSharedSize,
         "total_smem_size" => R::TotalSharedSize,
+        "aggr_smem_size" => R::AggregateSharedSize,
         _ => return None,
     })
 }
@@ -58,7 +59,9 @@ impl Decoder<'_> {
     pub fn special_constant(&self, name: &str) -> Option<u64> {
         match name {
             "%reserved_smem_offset_begin" => Some(0),
-            "%reserved_smem_offset_end" => Some(u64::from(self.environment.shared_base)),
+            "%reserved_smem_offset_end" | "%reserved_smem_offset_cap" => {
+                Some(u64::from(self.environment.shared_base))
+            }
             _ => None,
         }
     }

@@ -54,6 +54,7 @@ pub fn read(cluster: &mut Cluster, at: At, dst: Dst, register: SpecialRegister, 
             GlobalTimerHi => steps >> 32,
             DynamicSharedSize => launch.dynamic_shared_bytes.into(),
             TotalSharedSize => (cluster.context.shared_bytes - reserved).into(),
+            AggregateSharedSize => cluster.context.shared_bytes.into(),
         }
     };
     let Some(slot) = dst else { return };

@@ -84,16 +84,42 @@ const HALF_TO_WORD: Operands = Operands {
 };
 
 impl Operands {
+    /// Words of input, for [`Self::case_of`].
+    pub fn words(words: usize, input: fn(&mut Random) -> u32) -> Self {
+        Operands {
+            words,
+            input,
+            ..WORD_TO_WORD
+        }
+    }
+
     pub fn case(self, instruction: &str) -> Case {
         let Operands {
-            words,
-            load,
-            list,
-            store,
-            ..
+            load, list, store, ..
         } = self;
-        let mut random = Random::new(instruction);
-        let input: Vec<u8> = (0..CTAS * THREADS * words)
+        let statements = format!("{load}\n    {instruction} {list};\n    {store}");
+        self.case_of(instruction, &statements)
+    }
+
+    /// A program of statements that take the words and leave `%r10`.
+    pub fn case_of(self, name: &str, statements: &str) -> Case {
+        self.case_of_ctas(name, statements, CTAS)
+    }
+
+    /// As [`Self::case`], on eight times as many inputs.
+    #[allow(dead_code, reason = "recorded by the example, not tested")]
+    pub fn long_case(self, instruction: &str) -> Case {
+        let Operands {
+            load, list, store, ..
+        } = self;
+        let statements = format!("{load}\n    {instruction} {list};\n    {store}");
+        self.case_of_ctas(instruction, &statements, 8 * CTAS)
+    }
+
+    fn case_of_ctas(self, name: &str, statements: &str, ctas: usize) -> Case {
+        let words = self.words;
+        let mut random = Random::new(name);
+        let input: Vec<u8> = (0..ctas * THREADS * words)
             .flat_map(|_| (self.input)(&mut random).to_le_bytes())
             .collect();
         let mut body = format!(
@@ -108,18 +134,14 @@ impl Operands {
         for i in 0..words {
             writeln!(body, "    ld.global.b32 %a{i}, [%rd1+{}];", 4 * i).unwrap();
         }
-        write!(
-            body,
-            "    {load}\n    {instruction} {list};\n    {store}\n    st.global.b32 [%rd0], %r10;\n"
-        )
-        .unwrap();
+        write!(body, "    {statements}\n    st.global.b32 [%rd0], %r10;\n").unwrap();
         Case {
             ptx: module(4 * words * THREADS, THREADS, 0, &body),
-            name: instruction.to_owned(),
-            ctas: CTAS as u32,
+            name: name.to_owned(),
+            ctas: ctas as u32,
             threads: THREADS as u32,
             input,
-            output_words: CTAS * THREADS,
+            output_words: ctas * THREADS,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Each case is a PTX module with one kernel `kernel(out, input)`, its inputs and its launch. Every CTA has its own part
 //! of the input and of the output, and computes from random numbers of one distribution.
 
+mod collectives;
 pub mod lanes;
 mod matrix_loads;
 mod mma;
@@ -28,10 +29,17 @@ pub fn exact() -> Vec<Case> {
         mma::cases(),
         matrix_loads::cases(),
         lanes::cases(),
+        collectives::cases(),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// What is recorded to learn from, and not all emulated.
+#[allow(dead_code, reason = "recorded by the example, not tested")]
+pub fn open() -> Vec<Case> {
+    warpgroup::descriptors()
 }
 
 /// FNV-1a, 64 bits.

@@ -53,6 +53,29 @@ struct Warpgroup {
     suffix: &'static str,
     numbers: Numbers,
     ctas: u32,
+    /// Changes of B's descriptor.
+    change_b: Change,
+}
+
+/// What a descriptor says other than that dense tiles start where the area does.
+#[derive(Clone, Copy, Default)]
+struct Change {
+    /// Bytes from the area's start.
+    start: usize,
+    base_offset: u64,
+    leading: Option<u64>,
+    stride: Option<u64>,
+}
+
+impl Change {
+    fn apply(self, descriptor: u64) -> u64 {
+        let field = |descriptor: u64, shift: u32, value: Option<u64>| match value {
+            None => descriptor,
+            Some(bytes) => descriptor & !(0x3FFF << shift) | (bytes >> 4) << shift,
+        };
+        let descriptor = field(descriptor, 16, self.leading);
+        field(descriptor, 32, self.stride) | self.base_offset << 49
+    }
 }
 
 const A_BYTES: usize = 8192;
@@ -75,6 +98,7 @@ impl Warpgroup {
             suffix: "",
             numbers: Numbers::Narrow,
             ctas: 1,
+            change_b: Change::default(),
         }
     }
 
@@ -141,8 +165,9 @@ COPY:
     wgmma.fence.sync.aligned;
 ",
             descriptor(self.swizzle_a.unwrap_or(Swizzle::None), self.transpose_a),
-            A_BYTES >> 4,
-            descriptor(self.swizzle_b, self.transpose_b),
+            (A_BYTES + self.change_b.start) >> 4,
+            self.change_b
+                .apply(descriptor(self.swizzle_b, self.transpose_b)),
             if self.accumulate { "eq" } else { "ne" },
         )
         .unwrap();
@@ -270,6 +295,72 @@ pub fn cases() -> Vec<Case> {
                 ..Warpgroup::new(S32, a, b)
             };
             cases.push(kind.case(&format!("integers{suffix}")));
+        }
+    }
+    cases
+}
+
+/// Descriptors that no kernel of ours uses: tiles that start inside a swizzle's pattern, with and without a base offset,
+/// and leading offsets where the layout has no use for one.
+#[allow(dead_code, reason = "recorded by the example, not tested")]
+pub fn descriptors() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let kind = Warpgroup {
+        n: 40,
+        ctas: 2,
+        ..Warpgroup::new(F32, F16, F16)
+    };
+    for (swizzle, name) in &SWIZZLES[1..] {
+        let mut add = |what: String, change_b: Change| {
+            let case = Warpgroup {
+                swizzle_a: Some(*swizzle),
+                swizzle_b: *swizzle,
+                change_b,
+                ..kind
+            };
+            cases.push(case.case(&format!("B {name} {what}")));
+        };
+        for rows in [0, 1, 2, 3, 4, 7] {
+            for base_offset in [0, 1, 2, 3, 4, 7] {
+                let change = Change {
+                    start: 128 * rows,
+                    base_offset,
+                    ..Change::default()
+                };
+                add(
+                    format!("from {} bytes, base offset {base_offset}", 128 * rows),
+                    change,
+                );
+            }
+        }
+        for leading in [0, 32, 128, 1024] {
+            let change = Change {
+                leading: Some(leading),
+                ..Change::default()
+            };
+            add(format!("leading offset {leading}"), change);
+        }
+        for stride in [0, 2048] {
+            let change = Change {
+                stride: Some(stride),
+                ..Change::default()
+            };
+            add(format!("stride offset {stride}"), change);
+        }
+    }
+    for (swizzle, name) in SWIZZLES {
+        for n in [128, 256] {
+            for a in [F16, BF16] {
+                let case = Warpgroup {
+                    n,
+                    swizzle_a: Some(swizzle),
+                    swizzle_b: swizzle,
+                    transpose_a: true,
+                    transpose_b: true,
+                    ..Warpgroup::new(F32, a, a)
+                };
+                cases.push(case.case(&format!("both transposed {name}")));
+            }
         }
     }
     cases
