@@ -29,7 +29,6 @@ pub fn exact() -> Vec<Case> {
         mma::cases(),
         matrix_loads::cases(),
         lanes::cases(),
-        collectives::cases(),
     ]
     .into_iter()
     .flatten()
@@ -39,7 +38,9 @@ pub fn exact() -> Vec<Case> {
 /// What is recorded to learn from, and not all emulated.
 #[allow(dead_code, reason = "recorded by the example, not tested")]
 pub fn open() -> Vec<Case> {
-    warpgroup::descriptors()
+    let mut cases = warpgroup::descriptors();
+    cases.extend(collectives::cases());
+    cases
 }
 
 /// FNV-1a, 64 bits.
