@@ -410,8 +410,8 @@ impl DualGemm {
 
     /// Plans for Hopper with a given M tile and a cluster of `split_k` CTAs to share the K of a tile.
     ///
-    /// Accumulators depend on `split_k` alone. [`Output::Accumulators`] is written by kernels of 8 and of
-    /// 256 tokens; each stands in for those of its design.
+    /// Accumulators depend on `split_k` and on the design. [`Output::Accumulators`] is written by kernels of
+    /// 8 and of 256 tokens; each stands in for those of its design.
     ///
     /// # Errors
     /// [`PlanError::UnsupportedDevice`], [`PlanError::NoKernel`], [`PlanError::SplitK`],
@@ -475,25 +475,23 @@ impl DualGemm {
 
     /// How the sum over K is taken apart; `None` on Blackwell, where it is not.
     pub fn k_order(&self) -> Option<KOrder> {
-        let shape = TileShape {
-            tokens: self.kernel.tile_m,
-        };
-        self.architecture
-            .has(Gpu::H200.compute_capability)
-            .then_some(KOrder {
-                split_k: self.split_k,
-                k_shares: shape.k_shares(),
-            })
+        self.hopper_shape().map(|shape| KOrder {
+            split_k: self.split_k,
+            k_shares: shape.k_shares(),
+        })
     }
 
     /// Which of the designs for Hopper; `None` on Blackwell.
     pub fn hopper_design(&self) -> Option<Design> {
-        let shape = TileShape {
-            tokens: self.kernel.tile_m,
-        };
+        self.hopper_shape().map(TileShape::design)
+    }
+
+    fn hopper_shape(&self) -> Option<TileShape> {
         self.architecture
             .has(Gpu::H200.compute_capability)
-            .then(|| shape.design())
+            .then_some(TileShape {
+                tokens: self.kernel.tile_m,
+            })
     }
 
     /// CTAs along x, y and z. On Blackwell x counts tiles of M, y tiles of N, z is L. On Hopper: see
