@@ -17,6 +17,10 @@ use crate::isa::ir::{Guard, Op, Reg};
 /// may be polling for it.
 const PATIENCE: u64 = 4096;
 
+/// Turns in a row that ended with a look at what is not there yet, after which one completes too: it is likely that no
+/// warp can do anything else.
+const LOOKS: u32 = 64;
+
 /// Operations in flight above which the next ones complete: the units of a device have finite queues,
 /// and every access is checked against all that is in flight.
 const MOST_IN_FLIGHT: usize = 1024;
@@ -27,12 +31,19 @@ const WATCH_TURNS: u32 = 64;
 /// Turns between looks at whether another cluster failed.
 const STOP_CHECK_TURNS: u32 = 256;
 
+/// How the turn of a group ended.
+enum TurnEnd {
+    /// It looked at what others may change, and it is not there yet.
+    Polls,
+    Other,
+}
+
 impl Cluster<'_> {
     /// Runs the cluster until it cannot go on alone, or others should run for a while.
     pub fn advance(&mut self) -> Result<Pause, LaunchFailure> {
         let limit = self.context.launch.options.step_limit;
         let mut last_completion = self.steps;
-        let mut turns = 0u32;
+        let (mut turns, mut looks) = (0u32, 0);
         loop {
             turns = turns.wrapping_add(1);
             if self.stops() {
@@ -53,13 +64,16 @@ impl Cluster<'_> {
                 return Err(failure(self.context.kernel, None, FailureKind::Stopped));
             }
             if let Some(turn) = self.turns.next(&mut self.ctas, self.steps) {
-                self.take_turn(turn)?;
+                looks = match self.take_turn(turn)? {
+                    TurnEnd::Polls => looks + 1,
+                    TurnEnd::Other => 0,
+                };
                 while let Some(operation) = self.engine.take_spontaneous() {
                     self.complete(operation).map_err(|e| self.late(e))?;
                 }
                 while self.engine.operations().len() > MOST_IN_FLIGHT && self.make_room()? {}
-                if self.steps - last_completion >= PATIENCE {
-                    last_completion = self.steps;
+                if self.steps - last_completion >= PATIENCE || looks >= LOOKS {
+                    (last_completion, looks) = (self.steps, 0);
                     self.complete_one()?;
                 }
                 continue;
@@ -103,22 +117,23 @@ impl Cluster<'_> {
         }
     }
 
-    fn take_turn(&mut self, turn: Turn) -> Result<(), LaunchFailure> {
+    fn take_turn(&mut self, turn: Turn) -> Result<TurnEnd, LaunchFailure> {
         let Turn {
             cta, warp, group, ..
         } = turn;
         let Group { mask, pc, .. } = self.ctas[cta].warps[warp].groups[group];
         let before = self.steps;
-        self.run_group(turn)?;
+        let end = self.run_group(turn)?;
         self.place_warnings();
         self.turns.note(&turn, mask, pc, self.steps - before);
         if let Some(recorder) = &mut self.recorder {
             recorder.turn(&turn, self.context.kernel, pc, self.steps - before);
         }
-        self.check_aligned(cta, warp)
+        self.check_aligned(cta, warp)?;
+        Ok(end)
     }
 
-    fn run_group(&mut self, turn: Turn) -> Result<(), LaunchFailure> {
+    fn run_group(&mut self, turn: Turn) -> Result<TurnEnd, LaunchFailure> {
         let Turn {
             cta,
             warp,
@@ -138,11 +153,12 @@ impl Cluster<'_> {
                 let state = &mut self.ctas[cta].warps[warp];
                 state.groups.remove(group);
                 state.add_group(mask, pc, merge);
-                return Ok(());
+                return Ok(TurnEnd::Other);
             }
             let Some(inst) = kernel.code.get(pc as usize) else {
                 // The text ends without `ret`, which ends the threads as well.
-                return self.exit(cta, warp, group, mask, mask, pc);
+                self.exit(cta, warp, group, mask, mask, pc)?;
+                return Ok(TurnEnd::Other);
             };
             self.steps += 1;
             let active = match inst.guard {
@@ -192,7 +208,7 @@ impl Cluster<'_> {
                 Flow::Branch { target } => {
                     let parts = [(active, target), (mask & !active, pc + 1)];
                     self.diverge(cta, warp, group, &parts);
-                    return Ok(());
+                    return Ok(TurnEnd::Other);
                 }
                 Flow::BranchIndexed => {
                     let parts = self
@@ -206,11 +222,14 @@ impl Cluster<'_> {
                                 parts.push((mask & !active, pc + 1));
                             }
                             self.diverge(cta, warp, group, &parts);
-                            return Ok(());
+                            return Ok(TurnEnd::Other);
                         }
                     }
                 }
-                Flow::Exit => return self.exit(cta, warp, group, mask, active, pc),
+                Flow::Exit => {
+                    self.exit(cta, warp, group, mask, active, pc)?;
+                    return Ok(TurnEnd::Other);
+                }
                 Flow::Block(wait) => {
                     let state = &mut self.ctas[cta].warps[warp];
                     state.groups[group] = Group {
@@ -224,23 +243,23 @@ impl Cluster<'_> {
                     if mask != 0 {
                         state.add_group(mask, pc + 1, merge);
                     }
-                    return Ok(());
+                    return Ok(TurnEnd::Other);
                 }
                 Flow::Yield => {
                     self.turns.yielded();
-                    pc += 1;
-                    break;
+                    self.ctas[cta].warps[warp].groups[group].pc = pc + 1;
+                    return Ok(TurnEnd::Polls);
                 }
                 Flow::Rejoin => {
                     let state = &mut self.ctas[cta].warps[warp];
                     state.groups[group].pc = pc + 1;
                     state.join_groups(pc + 1);
-                    return Ok(());
+                    return Ok(TurnEnd::Other);
                 }
             }
         }
         self.ctas[cta].warps[warp].groups[group].pc = pc;
-        Ok(())
+        Ok(TurnEnd::Other)
     }
 
     /// In kernels with `wgmma`, whose operations in flight own registers.

@@ -320,3 +320,37 @@ LOOP:
     let text = failure.to_string();
     assert!(text.contains("more") && text.lines().count() < 40, "{text}");
 }
+
+/// Lanes that wait for different barriers poll; where nobody does anything else, what they wait for comes soon.
+#[test]
+fn polling_does_not_hold_operations_up() {
+    const COPIES: u32 = 40;
+    let program = program(&format!(
+        r"
+    setp.eq.u32 %p31, %r0, 0;
+    @%p31 mbarrier.init.shared::cta.b64 [%r2], 1;
+    @%p31 mbarrier.init.shared::cta.b64 [%r2+8], 1;
+    fence.mbarrier_init.release.cluster;
+    bar.sync 0;
+    and.b32 %r3, %r1, 1;
+    mad.lo.u32 %r3, %r3, 8, %r2;
+    mov.u32 %r4, 0;
+NEXT:
+    @%p31 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r2], 16;
+    @%p31 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r2+8], 16;
+    @%p31 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r2+1024], [%rd0], 16, [%r2];
+    @%p31 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r2+1040], [%rd0], 16, [%r2+8];
+    and.b32 %r5, %r4, 1;
+WAIT:
+    mbarrier.try_wait.parity.shared::cta.b64 %p1, [%r3], %r5;
+    @!%p1 bra WAIT;
+    bar.warp.sync -1;
+    add.u32 %r4, %r4, 1;
+    setp.lt.u32 %p2, %r4, {COPIES};
+    @%p2 bra NEXT;
+"
+    ));
+    let report = program.policy(Asynchrony::Late).try_run().unwrap();
+    let most = u64::from(COPIES) * 400;
+    assert!(report.warp_instructions < most, "{report:?}");
+}
