@@ -9,7 +9,8 @@
 //! - Work runs when it is submitted, inside the call: a stream is always idle, and events tell the
 //!   emulation's own time.
 //! - A launch that fails on the device returns success, and every later call in its context returns
-//!   the failure (as the driver API allows it); destroying the context clears it.
+//!   the failure (as the driver API allows it), but for `cuCtxGetDevice`; destroying the context
+//!   clears it. On an H100 (driver 580.159.04) it is of the whole process: a new context meets it too.
 //!   `CUDA_ERROR_LAUNCH_TIMEOUT` means a deadlock or a hang, `CUDA_ERROR_NOT_SUPPORTED` something
 //!   that the emulator lacks, `CUDA_ERROR_LAUNCH_FAILED` any broken rule of the machine. The report
 //!   of what happened where goes to stderr, unless the thread asked for [`capture_reports`];

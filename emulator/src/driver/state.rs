@@ -169,12 +169,17 @@ impl Objects {
 
     /// The calling thread's current context, in working order.
     pub(super) fn current(&self) -> Result<Handle, Status> {
-        let current = context_stack(|stack| stack.last().copied());
-        let handle = current.ok_or(Status::INVALID_CONTEXT)?;
+        let handle = self.current_even_if_failed()?;
         match self.live_context(handle)?.failure {
             Some(failure) => Err(failure),
             None => Ok(handle),
         }
+    }
+
+    pub(super) fn current_even_if_failed(&self) -> Result<Handle, Status> {
+        let current = context_stack(|stack| stack.last().copied());
+        let handle = current.ok_or(Status::INVALID_CONTEXT)?;
+        self.live_context(handle).map(|_| handle)
     }
 
     pub(super) fn live_context(&self, handle: Handle) -> Result<&Context, Status> {

@@ -37,6 +37,7 @@ driver_functions! {
     fn cuGetProcAddress_v2(name: *const c_char, function: *mut Pointer, version: i32, flags: u64, status: *mut u32);
     fn cuCtxCreate_v2(context: *mut Pointer, flags: u32, device: i32);
     fn cuCtxDestroy_v2(context: Pointer);
+    fn cuCtxGetDevice(device: *mut i32);
     fn cuCtxSetCurrent(context: Pointer);
     fn cuCtxSynchronize();
     fn cuStreamCreateWithPriority(stream: *mut Pointer, flags: u32, priority: i32);

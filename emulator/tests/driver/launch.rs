@@ -155,6 +155,10 @@ fn an_illegal_address_breaks_the_context() {
     assert_eq!(cuStreamSynchronize(ptr::null_mut()), illegal);
     assert_eq!(cuMemAlloc_v2(&mut other, 4), illegal);
     assert_eq!(launch(f, 1, 32, 0, out), illegal);
+    // An H100 still tells the context's device.
+    let mut device = -1;
+    assert_eq!(cuCtxGetDevice(&mut device), SUCCESS);
+    assert_eq!(device, 0);
     assert_eq!(cuCtxDestroy_v2(context.0), SUCCESS);
     // Another context works.
     let _context = Context::new();

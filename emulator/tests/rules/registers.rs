@@ -113,6 +113,8 @@ fn launch_bounds_decide_what_a_kernel_starts_with() {
         (".reqntid 352 .minnctapersm 1", 352, 168),
         (".reqntid 416 .minnctapersm 1", 416, 128),
         (".maxntid 640 .minnctapersm 1", 640, 96),
+        // 65,536 by 800 would be 80; of four parts with 16,384 each, one has seven of the 25 warps.
+        (".reqntid 800 .minnctapersm 1", 800, 72),
         (".maxntid 768 .minnctapersm 1", 128, 80),
         (".maxntid 1024 .minnctapersm 1", 128, 64),
         (".maxntid 384 .minnctapersm 2", 384, 80),

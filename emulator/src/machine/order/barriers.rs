@@ -128,13 +128,14 @@ impl Order<'_> {
     /// An arrival by an instruction.
     pub fn mbarrier_arrive(&mut self, by: Issuer, address: SharedAddress, relaxed: bool) -> Found {
         self.mbarrier_use(by, address, Use::Instruction)?;
-        let ordinary = &self.clocks(by).known.ordinary;
+        // It has to come first, and publishes nothing: behind a copy that was issued behind it is as good.
+        let known = &self.clocks(by).known;
         let unseen = self.mbarriers.get(&address).is_some_and(|barrier| {
             barrier.phases > barrier.first_phase
                 && !barrier
                     .observers
                     .iter()
-                    .any(|(seen, _)| ordinary.covers(*seen))
+                    .any(|(seen, _)| known.has_happened(*seen))
         });
         if unseen {
             // PTX ISA §9.7.13.15.4
