@@ -274,6 +274,26 @@ fn each_phase_is_waited_for_before_an_arrival_of_the_next() {
     clean(program(&format!("{}{again}", wait(0, 0))));
 }
 
+/// Warp 1 waits for the phase and then copies; who waits for its bytes is behind that wait.
+#[test]
+fn a_copy_shows_that_its_issuer_waited_for_a_phase() {
+    let arrive = "@%p31 mbarrier.arrive.shared::cta.b64 _, [%r1];\n";
+    let expect = "@%p31 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r1+8], 16;\n";
+    let program = |landed: &str| {
+        two_warps(&format!(
+            "{BARRIERS}add.u32 %r5, %r1, 1024;\nadd.u32 %r6, %r1, 8;\nsetp.ge.u32 %p2, %r0, 32;\n@%p2 bra WAITER;\n\
+             {arrive}{expect}{landed}{arrive}bra OUT;\n\
+             WAITER:\nW:\nmbarrier.try_wait.parity.shared::cta.b64 %p20, [%r1], 0;\n@!%p20 bra W;\n\
+             @%p1 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r5], [%rd1], 16, [%r6];\nOUT:\n\
+             {}",
+            wait(8, 0)
+        ))
+    };
+    clean(program(&format!("{{\n{}}}\n", wait(8, 0))));
+    let early = program("nanosleep.u32 20;\nnanosleep.u32 20;\n");
+    warning(early, "E5", "mbarrier.arrive");
+}
+
 /// Warp 0 goes through phases whether or not warp 1 has seen them: by parity, warp 1 may take one for another.
 #[test]
 fn a_waiter_can_be_lapped_if_nobody_waits_for_it() {
