@@ -433,12 +433,11 @@ impl DualGemm {
         let [m, n, k, batch] = self.dimensions();
         Ok(HopperParams {
             activations: match design {
-                Design::Decode => TensorMap([0; 16]),
+                Design::Decode => encode_bytes(arguments.a, self.kernel().tile_m)?,
                 Design::Prefill => encode_workspace(self, workspace_address(arguments))?,
             },
-            b1: encode_bytes(arguments.b1)?,
-            b2: encode_bytes(arguments.b2)?,
-            elements_a: arguments.a.elements.address,
+            b1: encode_bytes(arguments.b1, hopper::TILE_N)?,
+            b2: encode_bytes(arguments.b2, hopper::TILE_N)?,
             scale_a: arguments.a.scales.address,
             scale_b1: arguments.b1.scales.address,
             scale_b2: arguments.b2.scales.address,
@@ -450,7 +449,7 @@ impl DualGemm {
             batch,
             alpha1: arguments.alpha1,
             alpha2: arguments.alpha2,
-            reserved: [0; 14],
+            reserved: [0; 16],
         })
     }
 
@@ -689,7 +688,7 @@ fn encode(matrix: DeviceMatrix, tile_rows: u32) -> Result<TensorMap, DriverError
 }
 
 /// Packed elements as bytes: Hopper's TMA knows no 4-bit elements.
-fn encode_bytes(matrix: DeviceMatrix) -> Result<TensorMap, DriverError> {
+fn encode_bytes(matrix: DeviceMatrix, tile_rows: u32) -> Result<TensorMap, DriverError> {
     let row_bytes = matrix.shape.row_bytes() as u64;
     let rows = matrix.shape.rows() as u64;
     let encoded = api::encode_tiled(&TensorMapDescription {
@@ -697,7 +696,7 @@ fn encode_bytes(matrix: DeviceMatrix) -> Result<TensorMap, DriverError> {
         global_address: matrix.elements.address,
         global_dims: &[row_bytes, rows, matrix.shape.batch() as u64],
         global_strides: &[row_bytes, row_bytes * rows],
-        box_dims: &[hopper::ROW_BYTES, hopper::TILE_N, 1],
+        box_dims: &[hopper::ROW_BYTES, tile_rows, 1],
         swizzle: TensorMapSwizzle::B128,
         l2_promotion: TensorMapL2Promotion::L2B256,
     })?;

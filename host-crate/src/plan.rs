@@ -410,8 +410,8 @@ impl DualGemm {
 
     /// Plans for Hopper with a given M tile and a cluster of `split_k` CTAs to share the K of a tile.
     ///
-    /// Accumulators depend on `split_k` and on the design. [`Output::Accumulators`] is written by kernels of
-    /// 8 and of 256 tokens; each stands in for those of its design.
+    /// Accumulators depend on `split_k` alone. [`Output::Accumulators`] is written by kernels of 8 and of 256
+    /// tokens; each stands in for those of its design.
     ///
     /// # Errors
     /// [`PlanError::UnsupportedDevice`], [`PlanError::NoKernel`], [`PlanError::SplitK`],
@@ -475,9 +475,8 @@ impl DualGemm {
 
     /// How the sum over K is taken apart; `None` on Blackwell, where it is not.
     pub fn k_order(&self) -> Option<KOrder> {
-        self.hopper_shape().map(|shape| KOrder {
+        self.hopper_shape().map(|_| KOrder {
             split_k: self.split_k,
-            k_shares: shape.k_shares(),
         })
     }
 

@@ -244,10 +244,7 @@ mod tests {
     use crate::inputs::InputKind;
     use crate::matrix::Nvfp4Matrix;
 
-    const ORDER: KOrder = KOrder {
-        split_k: 2,
-        k_shares: 2,
-    };
+    const ORDER: KOrder = KOrder { split_k: 2 };
 
     fn inputs() -> Inputs {
         Inputs::new(InputKind::Contest, 40, 64, 3584, 1, 3).unwrap()

@@ -15,28 +15,21 @@ use nvfp4_dual_gemm_kernel::contract::hopper::{STAGE_K, WGMMA_K};
 use super::panel::Loops;
 use super::{Accumulators, Operands, RowBlock};
 
-/// How the sum over K is taken apart: CTAs of a cluster share the stages of K, warps of a CTA the
-/// elements of a stage. Each sums its share; the shares are added at the end, one CTA's after the other.
+/// How the sum over K is taken apart: CTAs of a cluster share the stages of K. Each sums its share; the
+/// shares are added at the end, one CTA's after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KOrder {
     /// CTAs: 1, 2 or 4.
     pub split_k: u32,
-    /// Warps: 1 or 2.
-    pub k_shares: u32,
 }
 
 impl KOrder {
     /// The steps of each share of so many stages, in the order in which the shares are added.
     fn shares(self, stages: usize) -> impl Iterator<Item = impl Iterator<Item = usize>> {
-        let (ranks, warps) = (self.split_k as usize, self.k_shares as usize);
-        let steps = STEPS_PER_STAGE / warps;
-        (0..ranks * warps).map(move |share| {
-            let (rank, warp) = (share / warps, share % warps);
+        let ranks = self.split_k as usize;
+        (0..ranks).map(move |rank| {
             let own_stages = stages * rank / ranks..stages * (rank + 1) / ranks;
-            own_stages.flat_map(move |stage| {
-                let first = stage * STEPS_PER_STAGE + warp * steps;
-                first..first + steps
-            })
+            own_stages.start * STEPS_PER_STAGE..own_stages.end * STEPS_PER_STAGE
         })
     }
 }
@@ -208,22 +201,14 @@ mod tests {
         one.iter().map(|x| x.to_bits()).eq(other)
     }
 
-    const WHOLE: KOrder = KOrder {
-        split_k: 1,
-        k_shares: 1,
-    };
+    const WHOLE: KOrder = KOrder { split_k: 1 };
 
     #[test]
-    fn shares_take_stages_and_halves_of_stages() {
-        let order = KOrder {
-            split_k: 2,
-            k_shares: 2,
-        };
+    fn shares_take_stages() {
+        let order = KOrder { split_k: 2 };
         let shares: Vec<Vec<usize>> = order.shares(3).map(Iterator::collect).collect();
-        assert!(shares[0].iter().copied().eq(0..8));
-        assert!(shares[1].iter().copied().eq(8..16));
-        assert!(shares[2].iter().copied().eq((16..24).chain(32..40)));
-        assert!(shares[3].iter().copied().eq((24..32).chain(40..48)));
+        assert!(shares[0].iter().copied().eq(0..16));
+        assert!(shares[1].iter().copied().eq(16..48));
     }
 
     /// Panels give what steps one by one give.
@@ -263,15 +248,15 @@ mod tests {
 
     #[test]
     fn panels_give_what_steps_one_by_one_give() {
-        for (kind, k, split_k, k_shares) in [
-            (InputKind::Contest, 3136, 1, 1),
-            (InputKind::Contest, 1024, 4, 2),
-            (InputKind::Full, 832, 1, 2),
-            (InputKind::Full, 1088, 2, 1),
-            (InputKind::Normal, 576, 2, 2),
+        for (kind, k, split_k) in [
+            (InputKind::Contest, 3136, 1),
+            (InputKind::Contest, 1024, 4),
+            (InputKind::Full, 832, 1),
+            (InputKind::Full, 1088, 2),
+            (InputKind::Normal, 576, 2),
         ] {
             let inputs = Inputs::new(kind, 6, 20, k, 1, 7).unwrap();
-            assert_like_steps(&inputs, KOrder { split_k, k_shares });
+            assert_like_steps(&inputs, KOrder { split_k });
         }
     }
 

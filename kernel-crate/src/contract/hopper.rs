@@ -23,6 +23,9 @@ use super::{
 pub const STAGE_K: u32 = 256;
 /// Elements of K in one slot of activations: 128 bytes of f16, a row of a 128-byte swizzle atom.
 pub const SLOT_K: u32 = 64;
+/// Stages that the loop over K multiplies before it repeats: once around both rings, so that places in
+/// them are constants.
+pub const STAGES_PER_ROUND: u32 = 4;
 /// Slots that hold the activations of one stage.
 pub const SLOTS_PER_STAGE: u32 = STAGE_K / SLOT_K;
 /// Elements of K that one `wgmma` of f16 consumes.
@@ -46,8 +49,6 @@ pub const SCALE_BYTES: u32 = SCALE_TILE_BYTES * (STAGE_K / MMA_K);
 pub const MAX_SPLIT_K: u32 = 4;
 /// CTAs of a cluster of the prefill design: neighbours along N, with the same tokens.
 pub const PREFILL_CLUSTER: u32 = 2;
-/// Most warps of the decode design that dequantise activations.
-pub const MAX_DEQUANTIZE_WARPS: u32 = 8;
 
 /// Elements are dequantised to 2^-7 of their value (`dequantize.rs` says why), and so products are this
 /// much too small. The epilogue makes up for it, exactly.
@@ -77,79 +78,87 @@ impl TileShape {
         }
     }
 
-    /// Warps that share each stage's K, for each eight columns. With few tokens registers are free,
-    /// and more warps hide each other's latencies; with many, sums fill the registers.
-    pub const fn k_shares(self) -> u32 {
-        match self.design() {
-            Design::Decode => 2,
-            Design::Prefill => 1,
-        }
+    /// Groups of eight tokens; a warp dequantises one of them at a time, a stage of K.
+    pub const fn token_groups(self) -> u32 {
+        self.tokens / 8
     }
 
-    /// Slots of each stage that a warp multiplies.
-    pub const fn slots_per_share(self) -> u32 {
-        SLOTS_PER_STAGE / self.k_shares()
-    }
-
-    /// Words of weights whose `wgmma`s are in flight together, 1 or 2: as many as registers allow.
-    pub const fn words_per_group(self) -> u32 {
-        if self.tokens == 64 { 1 } else { 2 }
-    }
-
-    /// Warps that multiply.
-    pub const fn consumer_warps(self) -> u32 {
-        COLUMN_WARPS * self.k_shares()
-    }
-
-    /// Warps that dequantise activations: one for each 32 rows of the ring of slots, or each second.
+    /// Stages of activations that are dequantised at a time, by different warps.
     ///
-    /// The same warp always fills the same rows, and so is never more than one phase from their barriers.
+    /// A warp always fills the same places of the rings, and so is never more than one phase from their
+    /// barriers.
+    pub const fn stages_unpacked_at_once(self) -> u32 {
+        let stages = self.depths().slots / SLOTS_PER_STAGE;
+        let at_most = self.max_dequantize_warps() / self.token_groups();
+        if stages < at_most { stages } else { at_most }
+    }
+
+    /// Warps that dequantise activations.
     pub const fn dequantize_warps(self) -> u32 {
-        let units = self.depths().1 * self.tokens / 32;
-        if units < MAX_DEQUANTIZE_WARPS {
-            units
-        } else {
-            MAX_DEQUANTIZE_WARPS
-        }
+        self.stages_unpacked_at_once() * self.token_groups()
     }
 
     /// Threads of a CTA. After the warps that multiply come, in the decode design, those that
     /// dequantise; last a warpgroup that copies.
     pub const fn threads(self) -> u32 {
-        32 * self.consumer_warps() + 32 * self.max_dequantize_warps() + 128
+        32 * self.first_copy_warp() + 128
     }
 
+    /// Warps that could dequantise activations.
     const fn max_dequantize_warps(self) -> u32 {
         match self.design() {
-            Design::Decode => MAX_DEQUANTIZE_WARPS,
+            Design::Decode => 8,
             Design::Prefill => 0,
         }
     }
 
+    /// The first of the warps that copy.
+    pub const fn first_copy_warp(self) -> u32 {
+        COLUMN_WARPS + self.max_dequantize_warps()
+    }
+
     /// Registers of a thread that multiplies.
     pub const fn consumer_registers(self) -> u32 {
-        match self.tokens {
-            8..=64 => 88,
-            _ => 240,
+        match self.design() {
+            Design::Decode => 152,
+            Design::Prefill => 240,
         }
     }
 
-    /// Registers of a thread that dequantises, and of one that copies.
+    /// Registers of a thread that dequantises.
     pub const DEQUANTIZE_REGISTERS: u32 = 64;
-    pub const COPY_REGISTERS: u32 = 24;
 
-    /// Stages of weights and slots of activations.
-    ///
-    /// In the decode design there is room for twice as many stages. But four already keep memory busy, and
-    /// whatever more is under way at once is what loads of activations have to wait behind.
-    const fn depths(self) -> (u32, u32) {
-        match self.tokens {
-            8 | 16 => (4, 16),
-            32 | 64 => (4, 8),
-            128 => (4, 9),
-            _ => (3, 5),
+    /// Registers of a thread that copies.
+    pub const fn copy_registers(self) -> u32 {
+        match self.design() {
+            Design::Decode => 40,
+            Design::Prefill => 24,
         }
     }
+
+    /// Of the rings.
+    const fn depths(self) -> Depths {
+        let (stages, packed, slots) = match self.tokens {
+            8 => (4, 8, 16),
+            16 => (4, 8, 16),
+            32 => (4, 8, 8),
+            64 => (4, 4, 8),
+            128 => (4, 0, 8),
+            _ => (4, 0, 4),
+        };
+        Depths {
+            stages,
+            packed,
+            slots,
+        }
+    }
+}
+
+/// Pieces of the rings: stages of weights, of packed activations, and slots of dequantised ones.
+struct Depths {
+    stages: u32,
+    packed: u32,
+    slots: u32,
 }
 
 /// Threads that arrive per phase on each barrier.
@@ -160,15 +169,21 @@ pub mod arrivals {
     pub const STAGE_FULL: u32 = 1;
 
     /// `empty` of a stage: one thread of each warp that multiplies.
-    pub const fn stage_empty(shape: TileShape) -> u32 {
-        shape.consumer_warps()
+    pub const STAGE_EMPTY: u32 = COLUMN_WARPS;
+
+    /// `full` of a piece of packed activations: the load thread's `arrive.expect_tx`.
+    pub const PACKED_FULL: u32 = 1;
+
+    /// `empty` of a piece of packed activations: one thread of each warp that dequantises it.
+    pub const fn packed_empty(shape: TileShape) -> u32 {
+        shape.token_groups()
     }
 
-    /// `full` of a slot: one thread of each warp that writes it, 32 tokens at a time; or the load
-    /// thread's `arrive.expect_tx`.
+    /// `full` of a slot: one thread of each warp that writes it; or the load thread's
+    /// `arrive.expect_tx`.
     pub const fn slot_full(shape: TileShape) -> u32 {
         match shape.design() {
-            Design::Decode => shape.tokens.div_ceil(32),
+            Design::Decode => shape.token_groups(),
             Design::Prefill => 1,
         }
     }
@@ -182,7 +197,7 @@ pub mod arrivals {
         }
     }
 
-    /// `sums`: the load thread's `arrive.expect_tx`; the other warps' sums add their bytes.
+    /// `sums`: one `arrive.expect_tx`; the sums of the other CTAs add their bytes.
     pub const SUMS: u32 = 1;
 }
 
@@ -198,6 +213,24 @@ pub struct RingPlan {
     pub empty: u32,
 }
 
+impl RingPlan {
+    /// `count` pieces from `first` on, with the barriers from `full` on.
+    const fn new(count: u32, bytes: u32, first: u32, full: u32) -> Self {
+        Self {
+            count,
+            bytes,
+            first,
+            full,
+            empty: full + 8 * count,
+        }
+    }
+
+    /// Behind the barriers.
+    const fn end(self) -> u32 {
+        self.empty + 8 * self.count
+    }
+}
+
 /// Byte offsets in a CTA's dynamic shared memory, with T tokens to a tile.
 ///
 /// ```text
@@ -205,18 +238,23 @@ pub struct RingPlan {
 /// stage 1 │ …
 /// slot 0  │ A as f16, T×128 B │
 /// slot 1  │ …
-/// decode: partial sums of other warps
-/// stages' full[], empty[] │ slots' full[], empty[] │ decode: sums
+/// decode: A as in memory, stage 0 │ T×128 B │ SFA 2 KiB │
+///                         stage 1 │ …
+/// decode: partial sums of other CTAs
+/// full[], empty[] of stages, of slots, of packed activations │ decode: sums
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedPlan {
     pub stages: RingPlan,
     pub slots: RingPlan,
+    pub packed: RingPlan,
     /// Offsets within a stage.
     pub b1: u32,
     pub b2: u32,
     pub scale_b1: u32,
     pub scale_b2: u32,
+    /// Offset within a piece of packed activations.
+    pub scale_a: u32,
     /// Offsets within the whole.
     pub partial_sums: u32,
     pub sums: u32,
@@ -230,36 +268,31 @@ impl SharedPlan {
         let scale_b2 = scale_b1 + SCALE_BYTES;
         let stage_bytes = scale_b2 + SCALE_BYTES;
         let slot_bytes = shape.tokens * ROW_BYTES;
-        let (stages, slots) = shape.depths();
-        let first_slot = stages * stage_bytes;
-        let after_slots = first_slot + slots * slot_bytes;
-        let full = match shape.design() {
-            Design::Decode => after_slots + MAX_PARTIAL_SUM_BYTES_PER_TOKEN * shape.tokens,
-            Design::Prefill => after_slots,
+        let packed_bytes = slot_bytes + SCALE_BYTES;
+        let depths = shape.depths();
+        let first_slot = depths.stages * stage_bytes;
+        let first_packed = first_slot + depths.slots * slot_bytes;
+        let partial_sums = first_packed + depths.packed * packed_bytes;
+        let stages_full = match shape.design() {
+            Design::Decode => partial_sums + partial_sum_bytes(shape.tokens, MAX_SPLIT_K),
+            Design::Prefill => partial_sums,
         };
-        let slots_full = full + 16 * stages;
+        let stages = RingPlan::new(depths.stages, stage_bytes, 0, stages_full);
+        let slots = RingPlan::new(depths.slots, slot_bytes, first_slot, stages.end());
+        let packed = RingPlan::new(depths.packed, packed_bytes, first_packed, slots.end());
+        let sums = packed.end();
         Self {
-            stages: RingPlan {
-                count: stages,
-                bytes: stage_bytes,
-                first: 0,
-                full,
-                empty: full + 8 * stages,
-            },
-            slots: RingPlan {
-                count: slots,
-                bytes: slot_bytes,
-                first: first_slot,
-                full: slots_full,
-                empty: slots_full + 8 * slots,
-            },
+            stages,
+            slots,
+            packed,
             b1: 0,
             b2,
             scale_b1,
             scale_b2,
-            partial_sums: after_slots,
-            sums: slots_full + 16 * slots,
-            total_bytes: slots_full + 16 * slots + 8,
+            scale_a: slot_bytes,
+            partial_sums,
+            sums,
+            total_bytes: sums + 8,
         }
     }
 
@@ -269,21 +302,18 @@ impl SharedPlan {
     pub const fn stage_transaction_bytes(tiles: u32) -> u32 {
         2 * (WEIGHT_BYTES + SCALE_TILE_BYTES * tiles)
     }
+
+    /// As [`Self::stage_transaction_bytes`], of a piece of packed activations.
+    pub const fn packed_transaction_bytes(self, tiles: u32) -> u32 {
+        self.scale_a + SCALE_TILE_BYTES * tiles
+    }
 }
 
-/// Warps of all CTAs that share the K of the same columns, in a cluster of `split_k` CTAs of the decode
-/// design.
-pub const fn sharers(split_k: u32) -> u32 {
-    split_k * TileShape { tokens: 8 }.k_shares()
-}
-
-/// Bytes of the partial sums that a CTA of a cluster of `split_k` gets: for each token both products of
-/// its share of the columns, from every other warp that shares their K.
+/// Bytes of the partial sums that a CTA of a cluster of `split_k` gets: both products of its share of the
+/// tile, from every other CTA.
 pub const fn partial_sum_bytes(tokens: u32, split_k: u32) -> u32 {
-    tokens * 2 * 4 * (TILE_N / split_k) * (sharers(split_k) - 1)
+    tokens * TILE_N * 2 * 4 / split_k * (split_k - 1)
 }
-
-const MAX_PARTIAL_SUM_BYTES_PER_TOKEN: u32 = partial_sum_bytes(1, MAX_SPLIT_K);
 
 /// Elements from row to row of the dequantised A: K, rounded up to whole stages.
 pub const fn activation_columns(k: u32) -> u32 {
@@ -327,16 +357,14 @@ pub struct ActivationParams {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct HopperParams {
-    /// The workspace as `[L, M, activation_columns(K)]` f16, box `[1, tokens / 2, 64]`, 128-byte swizzle.
-    /// The prefill design alone reads it.
+    /// A, with a 128-byte swizzle. Decode: as `[L, M, K / 2]` bytes, box `[1, tokens, 128]`. Prefill: the
+    /// workspace as `[L, M, activation_columns(K)]` f16, box `[1, tokens / 2, 64]`.
     pub activations: TensorMap,
     /// B1 and B2 as `[L, N, K / 2]` bytes, box `[1, tile_n, 128]`, 128-byte swizzle.
     pub b1: TensorMap,
     pub b2: TensorMap,
-    /// Device address of A, `[L, M, K]` packed e2m1, 16-byte aligned. The decode design alone reads it,
-    /// and its scale factors.
-    pub elements_a: u64,
-    /// Device addresses of scale factors in 128×4 tiles, 16-byte aligned.
+    /// Device addresses of scale factors in 128×4 tiles, 16-byte aligned. The decode design alone reads
+    /// those of A.
     pub scale_a: u64,
     pub scale_b1: u64,
     pub scale_b2: u64,
@@ -351,7 +379,7 @@ pub struct HopperParams {
     pub alpha1: f32,
     pub alpha2: f32,
     /// Fills the block up to a multiple of its alignment; 0.
-    pub reserved: [u32; 14],
+    pub reserved: [u32; 16],
 }
 
 const _: () = {
@@ -396,20 +424,28 @@ const fn entry(name: &'static str, tokens: u32, output: Output) -> KernelEntry {
     assert!(
         shared.stages.bytes.is_multiple_of(SWIZZLE_ATOM_BYTES)
             && shared.slots.first.is_multiple_of(SWIZZLE_ATOM_BYTES)
-            && shared.slots.bytes.is_multiple_of(SWIZZLE_ATOM_BYTES),
+            && shared.slots.bytes.is_multiple_of(SWIZZLE_ATOM_BYTES)
+            && shared.packed.first.is_multiple_of(SWIZZLE_ATOM_BYTES)
+            && shared.packed.bytes.is_multiple_of(SWIZZLE_ATOM_BYTES),
         "swizzled tiles must start on a 1024-byte boundary"
     );
     assert!(
         matches!(shape.design(), Design::Prefill)
-            || shared.slots.count.is_power_of_two()
-                && (shared.slots.count * tokens / 32).is_multiple_of(shape.dequantize_warps()),
-        "warps that dequantise find slots by a mask, and each must always fill the same rows"
+            || (shared.slots.count / SLOTS_PER_STAGE)
+                .is_multiple_of(shape.stages_unpacked_at_once())
+                && (shared.packed.count).is_multiple_of(shape.stages_unpacked_at_once()),
+        "warps that dequantise always read and fill the same places"
+    );
+    assert!(
+        STAGES_PER_ROUND.is_multiple_of(shared.stages.count)
+            && (SLOTS_PER_STAGE * STAGES_PER_ROUND).is_multiple_of(shared.slots.count),
+        "a round of the loop goes around the rings"
     );
     // Each of an SM's four parts has 16,384 registers and a quarter of the warps.
     let at_launch = 16_384 / (shape.threads() / 4) / 8 * 8;
-    let by_role = shape.consumer_warps() * shape.consumer_registers()
+    let by_role = COLUMN_WARPS * shape.consumer_registers()
         + shape.max_dequantize_warps() * TileShape::DEQUANTIZE_REGISTERS
-        + 4 * TileShape::COPY_REGISTERS;
+        + 4 * shape.copy_registers();
     assert!(
         shape.threads().is_multiple_of(128) && 32 * by_role <= shape.threads() * at_launch,
         "the roles share the registers that the CTA has at launch"

@@ -21,12 +21,20 @@ pub trait Config: Copy {
 #[derive(Clone, Copy)]
 pub struct Stages<C: Config>(core::marker::PhantomData<C>);
 
-/// The ring of activations.
+/// The ring of activations as they are in memory.
+#[derive(Clone, Copy)]
+pub struct Packed<C: Config>(core::marker::PhantomData<C>);
+
+/// The ring of dequantised activations.
 #[derive(Clone, Copy)]
 pub struct Slots<C: Config>(core::marker::PhantomData<C>);
 
 impl<C: Config> RingOf for Stages<C> {
     const PLAN: RingPlan = C::PLAN.stages;
+}
+
+impl<C: Config> RingOf for Packed<C> {
+    const PLAN: RingPlan = C::PLAN.packed;
 }
 
 impl<C: Config> RingOf for Slots<C> {

@@ -2,33 +2,30 @@
 //!
 //! | warps | role | waits for | hands on |
 //! |---|---|---|---|
-//! | 0–15 | [`multiply`], then [`reduce`] and [`epilogue`] | stage full, slot full | stage empty, slot empty; C |
-//! | 16–23 | [`unpack`]: loads and dequantises activations | the grid before, slot empty | slot full |
-//! | 24 (25–27 fill the warpgroup) | one thread of [`load`] | stage empty | stage full |
+//! | 0–7 | [`multiply`], then [`reduce`] and [`epilogue`] | stage full, slot full | stage empty, slot empty; C |
+//! | 8–15 | [`unpack`]: dequantises activations | packed full, slot empty | packed empty, slot full |
+//! | 16 | one thread of [`load`] | stage empty | stage full |
+//! | 17 (18, 19 fill the warpgroup) | one thread of [`packed`] | the grid before, packed empty | packed full |
 //!
 //! One CTA computes 64 columns of C for its tile of tokens, or, in a cluster, the sum over its share
-//! of K. Warps 0–7 multiply with the first half of each stage's slots, 8–15 with the second.
+//! of K.
 
-use super::config::{Config, Slots, Stages};
+use super::config::{Config, Packed, Slots, Stages};
 use super::epilogue::{self, Epilogue};
 use super::load;
 use super::multiply::{self, Rings};
+use super::packed;
 use super::reduce::{self, Reduction};
 use super::ring::Ring;
 use super::tile::{Cluster, Span, Tile};
 use super::unpack;
-use crate::contract::hopper::{
-    COLUMN_WARPS, HopperParams, MAX_DEQUANTIZE_WARPS, TILE_N, TileShape, arrivals,
-};
-use crate::ptx::{barrier, cluster, grid, mbarrier, registers, shared, warp};
+use crate::contract::hopper::{COLUMN_WARPS, HopperParams, TILE_N, TileShape, arrivals};
+use crate::ptx::{cluster, grid, mbarrier, registers, shared, warp};
 
-/// Barriers are ready.
-const SETUP: u32 = 0;
 /// The same for every tile of the design.
 const SHAPE: TileShape = TileShape { tokens: 8 };
-const THREADS: u32 = SHAPE.threads();
-const CONSUMER_WARPS: u32 = SHAPE.consumer_warps();
-const LOAD_WARP: u32 = CONSUMER_WARPS + MAX_DEQUANTIZE_WARPS;
+const LOAD_WARP: u32 = SHAPE.first_copy_warp();
+const PACKED_WARP: u32 = LOAD_WARP + 1;
 
 /// The body of every entry of the design. `param_block` is the generic address of `params`.
 ///
@@ -39,6 +36,7 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
     let warp_index = warp::broadcast_first(warp::thread_index() / 32);
     let stages = Ring::<Stages<C>>::at(shared::base());
     let slots = Ring::<Slots<C>>::at(shared::base());
+    let packed = Ring::<Packed<C>>::at(shared::base());
     let cluster = Cluster::this();
     let tile = Tile {
         m: warp::cta_index_y() * C::TOKENS,
@@ -48,77 +46,56 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
     let span = Span::share(params.k, cluster);
 
     if warp_index >= LOAD_WARP {
-        registers::decrease_to::<{ TileShape::COPY_REGISTERS }>();
+        registers::decrease_to::<{ SHAPE.copy_registers() }>();
         let leader = warp::elect_one();
         // Weights are to be on their way soon: another warp prepares what they do not need.
         if warp_index == LOAD_WARP && leader {
             load::prefetch_maps(param_block);
-            stages.init_barriers(arrivals::STAGE_FULL, arrivals::stage_empty(C::SHAPE));
+            stages.init_barriers(arrivals::STAGE_FULL, arrivals::STAGE_EMPTY);
             mbarrier::fence_init();
-        } else if warp_index == LOAD_WARP + 1 && leader {
+        } else if warp_index == PACKED_WARP && leader {
             slots.init_barriers(
                 arrivals::slot_full(C::SHAPE),
                 arrivals::slot_empty(C::SHAPE),
             );
+            packed.init_barriers(arrivals::PACKED_FULL, arrivals::packed_empty(C::SHAPE));
             reduce::init::<C>(shared::base(), cluster);
             mbarrier::fence_init();
         }
         warp::sync();
-        barrier::arrive::<SETUP, THREADS>();
-        announce(cluster);
+        cluster::arrive_relaxed();
         if warp_index == LOAD_WARP && leader {
             load::run::<C>(params, param_block, &mut stages.producer(), tile, span);
             grid::launch_dependents();
+        } else if warp_index == PACKED_WARP && leader {
+            grid::wait_for_prerequisites();
+            packed::run::<C>(params, param_block, &mut packed.producer(), tile, span);
         }
         warp::sync();
-        await_start(cluster);
-    } else if warp_index >= CONSUMER_WARPS {
+        cluster::wait();
+    } else if warp_index >= COLUMN_WARPS {
         registers::decrease_to::<{ TileShape::DEQUANTIZE_REGISTERS }>();
-        announce(cluster);
-        barrier::sync::<SETUP, THREADS>();
-        let index = warp_index - CONSUMER_WARPS;
+        cluster::arrive_relaxed();
+        cluster::wait();
+        let index = warp_index - COLUMN_WARPS;
         if index < C::SHAPE.dequantize_warps() {
-            unpack::run::<C>(params, slots, tile, span, index);
+            unpack::run::<C>(packed, slots, tile, span, index);
         }
-        await_start(cluster);
     } else {
         C::take_consumer_registers();
-        announce(cluster);
-        barrier::sync::<SETUP, THREADS>();
-        let (column_warp, share) = (warp_index % COLUMN_WARPS, warp_index / COLUMN_WARPS);
-        let mut rings = Rings::new(stages, slots, share);
-        let sums = multiply::run::<C>(&mut rings, tile, span, column_warp);
-        let reduction = Reduction::<C>::new(shared::base(), cluster, column_warp, share);
-        // Sums may only be sent to a CTA that is there.
-        await_start(cluster);
-        if reduction.is_owner() {
-            reduction.wait();
-            let complete = |group, sums| reduction.complete(group, sums);
-            // SAFETY: the caller's contract on the output pointers.
-            unsafe { epilogue::run::<C, E>(params, tile, column_warp, &sums, complete) };
-        } else {
-            reduction.send(&sums);
-        }
+        cluster::arrive_relaxed();
+        cluster::wait();
+        let mut rings = Rings::new(stages, slots);
+        let sums = multiply::run::<C>(&mut rings, tile, span, warp_index);
+        let reduction = Reduction::<C>::new(shared::base(), cluster, warp_index);
+        reduction.exchange(&sums);
+        let complete = |group, sums| reduction.complete(group, sums);
+        // SAFETY: the caller's contract on the output pointers.
+        unsafe { epilogue::run::<C, E>(params, tile, warp_index, &sums, complete) };
         if cluster.ranks_log2 != 0 {
             // Nobody leaves before what it sent has arrived.
             cluster::arrive_relaxed();
             cluster::wait();
         }
-    }
-}
-
-/// Tells the cluster that this warp has started.
-#[inline(always)]
-fn announce(cluster: Cluster) {
-    if cluster.ranks_log2 != 0 {
-        cluster::arrive_relaxed();
-    }
-}
-
-/// Waits until every warp of the cluster has started.
-#[inline(always)]
-fn await_start(cluster: Cluster) {
-    if cluster.ranks_log2 != 0 {
-        cluster::wait();
     }
 }

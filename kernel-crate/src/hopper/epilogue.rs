@@ -24,7 +24,7 @@ pub trait Epilogue {
 /// A·B2.
 pub type GroupSums = [f32; 4];
 
-/// Writes a warp's sums of a tile.
+/// Writes a warp's sums of a tile: of the groups of tokens that `complete` has complete sums for.
 ///
 /// # Safety
 /// As for [`Epilogue::group`].
@@ -34,11 +34,13 @@ pub unsafe fn run<C: Config, E: Epilogue>(
     tile: Tile,
     column_warp: u32,
     sums: &C::Sums,
-    complete: impl Fn(u32, GroupSums) -> GroupSums,
+    complete: impl Fn(u32, GroupSums) -> Option<GroupSums>,
 ) {
     let n = tile.n + column_warp * COLUMNS_PER_WARP;
     sums.for_each_group(|group, sums| {
-        let sums = complete(group, sums);
+        let Some(sums) = complete(group, sums) else {
+            return;
+        };
         let at = Tile {
             m: tile.m + GROUP * group,
             n,

@@ -7,6 +7,7 @@ use crate::contract::SCALE_TILE_BYTES;
 use crate::contract::hopper::{HopperParams, SCALE_BYTES, STAGE_K, SharedPlan};
 use crate::ptx::bulk;
 use crate::ptx::mbarrier::Mbarrier;
+use crate::ptx::shared;
 use crate::ptx::tma::{self, CachePolicy};
 use crate::scales::row_block;
 
@@ -36,11 +37,7 @@ pub fn run<C: Config>(
     let weights = Weights::new::<C>(params, param_block, tile);
     let mut index = 0;
     while index < span.len() {
-        let scale_tiles = span.scale_tiles(index);
-        let stage = stages.acquire();
-        let bytes = SharedPlan::stage_transaction_bytes(scale_tiles);
-        stage.full.arrive_expect_tx(bytes);
-        weights.load::<C>(&stage, span.k(index), scale_tiles);
+        weights.load::<C>(stages, span, index);
         index += 1;
     }
 }
@@ -72,10 +69,14 @@ impl Weights {
         }
     }
 
-    /// Copies the weights at `k`, of which `scale_tiles` tiles of scale factors are in K.
+    /// Copies stage `index` of the span, once there is room.
     #[inline(always)]
-    fn load<C: Config>(&self, stage: &Filling, k: u32, scale_tiles: u32) {
-        let (to, full) = (stage.address, stage.full);
+    fn load<C: Config>(&self, stages: &mut Producer<Stages<C>>, span: Span, index: u32) {
+        let (k, scale_tiles) = (span.k(index), span.scale_tiles(index));
+        let Filling { address: to, full } = stages.acquire();
+        // Warps have read it by ordinary loads, and copies are of another proxy.
+        shared::fence_async_proxy();
+        full.arrive_expect_tx(SharedPlan::stage_transaction_bytes(scale_tiles));
         let at = [k / 2, self.tile.n, self.tile.batch];
         let matrix = |offset, map| {
             tma::load_3d(to + offset, self.param_block + map, at, full, self.policy);
@@ -103,7 +104,14 @@ impl Weights {
 
 /// The tiles of scale factors of one stage lie one after the other.
 #[inline(always)]
-fn load_scales(to: u32, row_block: u64, k: u32, tiles: u32, full: Mbarrier, policy: CachePolicy) {
+pub fn load_scales(
+    to: u32,
+    row_block: u64,
+    k: u32,
+    tiles: u32,
+    full: Mbarrier,
+    policy: CachePolicy,
+) {
     let from = row_block + (k / STAGE_K) as u64 * SCALE_BYTES as u64;
     bulk::load(to, from, tiles * SCALE_TILE_BYTES, full, policy);
 }

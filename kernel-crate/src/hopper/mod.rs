@@ -8,6 +8,7 @@ pub mod epilogue;
 mod load;
 mod multicast;
 mod multiply;
+mod packed;
 pub mod prefill;
 mod reduce;
 mod ring;

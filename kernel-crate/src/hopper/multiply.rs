@@ -8,28 +8,25 @@ use super::dequantize::{self, Scales};
 use super::ring::{Consumer, Draining, Ring};
 use super::tile::{Span, Tile};
 use crate::contract::hopper::{
-    COLUMNS_PER_WARP, Design, PREFILL_CLUSTER, ROW_BYTES, SCALE_BYTES, WEIGHT_BYTES, WGMMA_K,
+    COLUMNS_PER_WARP, Design, PREFILL_CLUSTER, ROW_BYTES, SCALE_BYTES, STAGES_PER_ROUND,
+    WEIGHT_BYTES, WGMMA_K,
 };
 use crate::contract::{SCALE_TILE_BYTES, SCALE_TILE_ROWS};
 use crate::ptx::wgmma::{self, Accumulator};
 use crate::ptx::{shared, warp};
 
-/// What a consumer warp reads: every stage, and of its slots those of the warp's share of K.
+/// What a consumer warp reads.
 pub struct Rings<C: Config> {
     stages: Consumer<Stages<C>>,
     slots: Consumer<Slots<C>>,
-    share: u32,
 }
 
 impl<C: Config> Rings<C> {
     #[inline(always)]
-    pub fn new(stages: Ring<Stages<C>>, slots: Ring<Slots<C>>, share: u32) -> Self {
-        let mut slots = slots.consumer();
-        slots.skip(share * C::SHAPE.slots_per_share());
+    pub fn new(stages: Ring<Stages<C>>, slots: Ring<Slots<C>>) -> Self {
         Self {
             stages: stages.consumer(),
-            slots,
-            share,
+            slots: slots.consumer(),
         }
     }
 }
@@ -38,63 +35,65 @@ impl<C: Config> Rings<C> {
 /// column of C and two tokens, the products with B1, then with B2.
 #[inline(always)]
 pub fn run<C: Config>(rings: &mut Rings<C>, tile: Tile, span: Span, column_warp: u32) -> C::Sums {
-    let mut sums = C::Sums::undefined();
     let lane = warp::lane_index();
-    let reader = Reader::<C>::new(tile, column_warp, rings.share, lane);
-    let mut slots = SlotReader::<C> {
+    let mut work = Work::<C> {
+        sums: C::Sums::undefined(),
+        reader: Reader::new(tile, column_warp, lane),
+        slots: SlotReader {
+            descriptor: wgmma::descriptor(rings.slots.base()),
+            lane,
+            previous: None,
+            config: PhantomData,
+        },
+        span,
+        index: 0,
         lane,
-        previous: None,
-        config: PhantomData,
     };
-    let mut index = 0;
-    loop {
-        let stage = rings.stages.acquire();
-        let beyond_k = lane % 4 >= span.scale_tiles(index);
-        let scales = reader.scales(stage.address, beyond_k);
-        let words = reader.load(stage.address, 0);
-        slots.multiply(
-            &mut rings.slots,
-            &mut sums,
-            Operand::new(words, scales, 0),
-            index,
-        );
-        if C::SHAPE.k_shares() == 2 {
-            give_back(stage, lane);
-        }
-        slots.multiply(
-            &mut rings.slots,
-            &mut sums,
-            Operand::new(words, scales, 1),
-            1,
-        );
-        if C::SHAPE.k_shares() == 2 {
-            rings.slots.skip(C::SHAPE.slots_per_share());
-        } else {
-            let words = reader.load(stage.address, 1);
-            slots.multiply(
-                &mut rings.slots,
-                &mut sums,
-                Operand::new(words, scales, 2),
-                1,
-            );
-            give_back(stage, lane);
-            slots.multiply(
-                &mut rings.slots,
-                &mut sums,
-                Operand::new(words, scales, 3),
-                1,
-            );
-        }
-        index += 1;
-        if index == span.len() {
-            break;
-        }
-    }
+    // Once around the rings.
+    while !(work.stage(rings) || work.stage(rings) || work.stage(rings) || work.stage(rings)) {}
     wgmma::wait_group::<0>();
     if let Design::Prefill = C::SHAPE.design() {
-        slots.release_previous();
+        work.slots.release_previous();
     }
-    sums
+    work.sums
+}
+
+const _: () = assert!(STAGES_PER_ROUND == 4);
+
+/// The state of the loop over stages.
+struct Work<C: Config> {
+    sums: C::Sums,
+    reader: Reader<C>,
+    slots: SlotReader<C>,
+    span: Span,
+    /// Of the next stage.
+    index: u32,
+    lane: u32,
+}
+
+impl<C: Config> Work<C> {
+    /// Multiplies the next stage. Whether it was the last.
+    #[inline(always)]
+    fn stage(&mut self, rings: &mut Rings<C>) -> bool {
+        let stage = rings.stages.acquire();
+        let beyond_k = self.lane % 4 >= self.span.scale_tiles(self.index);
+        let scales = self.reader.scales(stage.address, beyond_k);
+        let words = self.reader.load(stage.address, 0);
+        self.slot(rings, Operand::new(words, scales, 0), self.index);
+        self.slot(rings, Operand::new(words, scales, 1), 1);
+        let words = self.reader.load(stage.address, 1);
+        self.slot(rings, Operand::new(words, scales, 2), 1);
+        give_back(stage, self.lane);
+        self.slot(rings, Operand::new(words, scales, 3), 1);
+        self.index += 1;
+        self.index == self.span.len()
+    }
+
+    #[inline(always)]
+    fn slot(&mut self, rings: &mut Rings<C>, weights: Operand, accumulate: u32) {
+        self.slots
+            .multiply(&mut rings.slots, &mut self.sums, weights, accumulate);
+    }
 }
 
 /// Gives a stage back once the warp has multiplied with the last weights that it loaded. Before their
@@ -113,13 +112,12 @@ struct Reader<C: Config> {
     row: u32,
     chunks: [u32; 2],
     scales: u32,
-    share: u32,
     config: PhantomData<C>,
 }
 
 impl<C: Config> Reader<C> {
     #[inline(always)]
-    fn new(tile: Tile, column_warp: u32, share: u32, lane: u32) -> Self {
+    fn new(tile: Tile, column_warp: u32, lane: u32) -> Self {
         let (row_of_warp, quad_thread) = (lane / 4, lane % 4);
         let row = column_warp * COLUMNS_PER_WARP + row_of_warp;
         // A tile of scale factors has 128 rows: a tile of 64 starts in the middle of every other.
@@ -129,17 +127,16 @@ impl<C: Config> Reader<C> {
         let chunk = |half: u32| 16 * ((2 * quad_thread + half) ^ row_of_warp);
         Self {
             row: C::PLAN.b1 + row * ROW_BYTES,
-            chunks: [chunk(share), chunk(share + 1)],
+            chunks: [chunk(0), chunk(1)],
             scales: C::PLAN.scale_b1
                 + quad_thread * SCALE_TILE_BYTES
                 + scale_row % 32 * 16
                 + scale_row / 32 * 4,
-            share,
             config: PhantomData,
         }
     }
 
-    /// Half of the thread's 64 elements of K of both rows; the first half is that of its share.
+    /// Half of the thread's 64 elements of K of both rows.
     #[inline(always)]
     fn load(&self, stage: u32, half: usize) -> [[u32; 4]; 2] {
         let address = stage + self.row + self.chunks[half];
@@ -149,8 +146,7 @@ impl<C: Config> Reader<C> {
         ]
     }
 
-    /// The scale factors of both rows, one to a slot from the first of the thread's share on; 0 where
-    /// its elements are beyond K.
+    /// The scale factors of both rows, one to a slot; 0 where the thread's elements are beyond K.
     #[inline(always)]
     fn scales(&self, stage: u32, beyond_k: bool) -> [Scales; 2] {
         let unpack = |address: u32| {
@@ -159,7 +155,7 @@ impl<C: Config> Reader<C> {
             } else {
                 shared::load_u32(address)
             };
-            Scales::unpack(word >> (8 * self.share * C::SHAPE.slots_per_share()))
+            Scales::unpack(word)
         };
         [
             unpack(stage + self.scales),
@@ -191,6 +187,8 @@ impl Operand {
 
 /// Takes slots of activations and gives them back once they have been multiplied.
 struct SlotReader<C: Config> {
+    /// Of the ring's first slot.
+    descriptor: u64,
     lane: u32,
     previous: Option<Draining>,
     config: PhantomData<C>,
@@ -206,29 +204,18 @@ impl<C: Config> SlotReader<C> {
         accumulate: u32,
     ) {
         let slot = slots.acquire();
-        let activations = wgmma::descriptor(slot.address);
+        // Addresses are in units of 16 bytes, in the descriptor's lowest bits.
+        let activations = self.descriptor + (slot.offset / 16) as u64;
         let [first, second] = weights.words;
         let scales = weights.scales;
-        if C::SHAPE.words_per_group() == 2 {
-            let (first, second) = (
-                dequantize_word(first, scales),
-                dequantize_word(second, scales),
-            );
-            wgmma::fence();
-            multiply_word::<C>(sums, first, activations, accumulate);
-            multiply_word::<C>(sums, second, activations + 2 * STEP, 1);
-            wgmma::commit_group();
-        } else {
-            let first = dequantize_word(first, scales);
-            wgmma::fence();
-            multiply_word::<C>(sums, first, activations, accumulate);
-            wgmma::commit_group();
-            wgmma::wait_group::<1>();
-            let second = dequantize_word(second, scales);
-            wgmma::fence();
-            multiply_word::<C>(sums, second, activations + 2 * STEP, 1);
-            wgmma::commit_group();
-        }
+        let (first, second) = (
+            dequantize_word(first, scales),
+            dequantize_word(second, scales),
+        );
+        wgmma::fence();
+        multiply_word::<C>(sums, first, activations, accumulate);
+        multiply_word::<C>(sums, second, activations + 2 * STEP, 1);
+        wgmma::commit_group();
         // Of the slot before, everything is complete after this.
         wgmma::wait_group::<1>();
         self.release_previous();

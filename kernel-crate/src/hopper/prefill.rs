@@ -23,6 +23,9 @@ use crate::ptx::{cluster, grid, mbarrier, registers, shared, warp};
 const WEIGHT_WARP: u32 = COLUMN_WARPS;
 const ACTIVATION_WARP: u32 = COLUMN_WARPS + 1;
 
+/// The same for every tile of the design.
+const SHAPE: TileShape = TileShape { tokens: 128 };
+
 /// The body of every entry of the design. `param_block` is the generic address of `params`.
 ///
 /// # Safety
@@ -36,11 +39,11 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
     let span = Span::all(params.k);
 
     if warp_index >= COLUMN_WARPS {
-        registers::decrease_to::<{ TileShape::COPY_REGISTERS }>();
+        registers::decrease_to::<{ SHAPE.copy_registers() }>();
         let leader = warp::elect_one();
         if warp_index == WEIGHT_WARP && leader {
             load::prefetch_maps(param_block);
-            stages.init_barriers(arrivals::STAGE_FULL, arrivals::stage_empty(C::SHAPE));
+            stages.init_barriers(arrivals::STAGE_FULL, arrivals::STAGE_EMPTY);
             mbarrier::fence_init();
         } else if warp_index == ACTIVATION_WARP && leader {
             slots.init_barriers(
@@ -77,11 +80,11 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
         C::take_consumer_registers();
         cluster::arrive_relaxed();
         cluster::wait();
-        let mut rings = Rings::new(stages, slots, 0);
+        let mut rings = Rings::new(stages, slots);
         while let Some(tile) = tiles.next() {
             let sums = multiply::run::<C>(&mut rings, tile, span, warp_index);
             // SAFETY: the caller's contract on the output pointers.
-            unsafe { epilogue::run::<C, E>(params, tile, warp_index, &sums, |_, sums| sums) };
+            unsafe { epilogue::run::<C, E>(params, tile, warp_index, &sums, |_, sums| Some(sums)) };
         }
     }
     // Nobody leaves while the other may still copy or arrive here.

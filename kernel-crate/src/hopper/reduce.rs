@@ -1,34 +1,32 @@
-//! Adding up what the warps that share the K of the same columns have summed.
+//! Adding up what the CTAs of a cluster, which share the K of a tile, have summed.
 //!
-//! They are `k_shares` warps of each CTA of the cluster. Each finishes its part of the columns: a warp
-//! whose columns another one finishes sends its sums there, into distributed shared memory.
+//! A piece of the tile is eight columns, those of a warp, and eight tokens. Each CTA finishes an equal
+//! part of the pieces: the others send their sums of them there, into distributed shared memory.
 
 use core::marker::PhantomData;
 
 use super::config::Config;
-use super::epilogue::GroupSums;
+use super::epilogue::{GROUP, GroupSums};
 use super::tile::Cluster;
 use crate::contract::hopper::{COLUMN_WARPS, arrivals, partial_sum_bytes};
 use crate::ptx::mbarrier::Mbarrier;
 use crate::ptx::wgmma::Accumulator;
 use crate::ptx::{cluster, shared, warp};
 
-/// Bytes that a warp sends of each group of tokens.
-const GROUP_BYTES: u32 = 32 * 16;
+/// Bytes of a piece's sums.
+const PIECE_BYTES: u32 = 32 * 16;
 
 /// A consumer warp's part in the reduction.
 #[derive(Clone, Copy)]
 pub struct Reduction<C: Config> {
     base: u32,
-    sharers_log2: u32,
-    /// Among the sharers.
-    index: u32,
+    cluster: Cluster,
     /// Which eight columns of the tile.
     column_warp: u32,
     config: PhantomData<C>,
 }
 
-/// The barrier that completes when every warp's sums for this CTA have arrived.
+/// The barrier that completes when the sums of every other CTA have arrived.
 #[inline(always)]
 fn sums_barrier<C: Config>(shared_base: u32) -> Mbarrier {
     Mbarrier(shared_base + C::PLAN.sums)
@@ -47,78 +45,79 @@ pub fn init<C: Config>(shared_base: u32, cluster: Cluster) {
 }
 
 impl<C: Config> Reduction<C> {
-    const SHARES_LOG2: u32 = C::SHAPE.k_shares().trailing_zeros();
+    const PIECES: u32 = COLUMN_WARPS * C::TOKENS / GROUP;
 
-    /// Of the warp with columns `column_warp` and K share `share`.
+    /// Of the warp with columns `column_warp`.
     #[inline(always)]
-    pub fn new(shared_base: u32, cluster: Cluster, column_warp: u32, share: u32) -> Self {
+    pub fn new(shared_base: u32, cluster: Cluster, column_warp: u32) -> Self {
         Self {
             base: shared_base,
-            sharers_log2: cluster.ranks_log2 + Self::SHARES_LOG2,
-            index: (cluster.rank << Self::SHARES_LOG2) + share,
+            cluster,
             column_warp,
             config: PhantomData,
         }
     }
 
-    /// Column warps that one sharer finishes.
+    /// Pieces that one CTA finishes, as a power of two.
     #[inline(always)]
     fn owned_log2(self) -> u32 {
-        COLUMN_WARPS.trailing_zeros() - self.sharers_log2
+        Self::PIECES.trailing_zeros() - self.cluster.ranks_log2
     }
 
-    /// The sharer that finishes the warp's columns.
+    /// The warp's piece of a group of tokens. In this order the pieces that a CTA finishes are spread
+    /// over as many warps as possible.
     #[inline(always)]
-    fn owner(self) -> u32 {
-        self.column_warp >> self.owned_log2()
+    fn piece(self, group: u32) -> u32 {
+        group * COLUMN_WARPS + self.column_warp
     }
 
-    /// Whether this warp finishes its columns itself.
+    /// The CTA that finishes the piece of a group.
     #[inline(always)]
-    pub fn is_owner(self) -> bool {
-        self.owner() == self.index
+    fn owner(self, group: u32) -> u32 {
+        self.piece(group) >> self.owned_log2()
     }
 
-    /// Where the sums of the warp's columns that `sender` has lie in their owner's CTA.
+    /// Where `sender`'s sums of a group lie in their owner's CTA.
     #[inline(always)]
     fn address(self, sender: u32, group: u32) -> u32 {
-        let sharers = 1 << self.sharers_log2;
-        let place = (sender.wrapping_sub(self.owner()) - 1) & (sharers - 1);
-        let share = self.owner() & ((1 << Self::SHARES_LOG2) - 1);
-        let block = share * (sharers - 1) + place;
-        let column_warp = self.column_warp & ((1 << self.owned_log2()) - 1);
-        let block = (block << self.owned_log2()) + column_warp;
-        let within = (block * (C::TOKENS / 8) + group) * GROUP_BYTES;
+        let ranks = 1 << self.cluster.ranks_log2;
+        let place = (sender.wrapping_sub(self.owner(group)) - 1) & (ranks - 1);
+        let piece = self.piece(group) & ((1 << self.owned_log2()) - 1);
+        let within = ((place << self.owned_log2()) + piece) * PIECE_BYTES;
         self.base + C::PLAN.partial_sums + within + 16 * warp::lane_index()
     }
 
-    /// Sends the warp's sums to their owner.
+    /// Sends the sums of the groups that other CTAs finish, and waits for what those send.
     #[inline(always)]
-    pub fn send(self, sums: &C::Sums) {
-        let rank = self.owner() >> Self::SHARES_LOG2;
-        let barrier = cluster::map_shared(sums_barrier::<C>(self.base).0, rank);
-        let first = cluster::map_shared(self.address(self.index, 0), rank);
+    pub fn exchange(self, sums: &C::Sums) {
+        let barrier = sums_barrier::<C>(self.base);
         sums.for_each_group(|group, sums| {
-            cluster::store_16_bytes_async(first + group * GROUP_BYTES, sums, barrier);
+            let owner = self.owner(group);
+            if owner != self.cluster.rank {
+                let address = self.address(self.cluster.rank, group);
+                cluster::store_16_bytes_async(
+                    cluster::map_shared(address, owner),
+                    sums,
+                    cluster::map_shared(barrier.0, owner),
+                );
+            }
         });
+        barrier.wait(0);
     }
 
-    /// Waits until the sums of all others are here.
+    /// Adds up the sums of a group, in the order of the CTAs, if this one finishes it.
     #[inline(always)]
-    pub fn wait(self) {
-        sums_barrier::<C>(self.base).wait(0);
-    }
-
-    /// Adds up the sums of a group, in the order of the sharers.
-    #[inline(always)]
-    pub fn complete(self, group: u32, own: GroupSums) -> GroupSums {
+    pub fn complete(self, group: u32, own: GroupSums) -> Option<GroupSums> {
+        if self.owner(group) != self.cluster.rank {
+            return None;
+        }
         let mut total = [0.0; 4];
-        let mut sharer = 0;
-        while sharer < 1 << self.sharers_log2 {
-            let sums = if sharer == self.index {
+        let mut rank = 0;
+        while rank < 1 << self.cluster.ranks_log2 {
+            let sums = if rank == self.cluster.rank {
                 own
             } else {
-                shared::load_16_bytes(self.address(sharer, group)).map(f32::from_bits)
+                shared::load_16_bytes(self.address(rank, group)).map(f32::from_bits)
             };
             total = [
                 total[0] + sums[0],
@@ -126,8 +125,8 @@ impl<C: Config> Reduction<C> {
                 total[2] + sums[2],
                 total[3] + sums[3],
             ];
-            sharer += 1;
+            rank += 1;
         }
-        total
+        Some(total)
     }
 }

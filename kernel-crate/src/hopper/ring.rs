@@ -16,11 +16,14 @@ pub trait RingOf: Copy {
 /// The barriers and pieces of a CTA's ring, by their shared addresses.
 #[derive(Clone, Copy)]
 pub struct Ring<R: RingOf> {
-    base: u32,
+    barriers: u32,
+    pieces: u32,
     which: PhantomData<R>,
 }
 
 /// Position in a ring: the piece and the parity of the phase it is in.
+///
+/// In a loop that goes once around the ring the piece is a constant.
 #[derive(Clone, Copy)]
 struct Cursor {
     piece: u32,
@@ -39,7 +42,18 @@ impl<R: RingOf> Ring<R> {
     #[inline(always)]
     pub fn at(base: u32) -> Self {
         Self {
-            base,
+            barriers: base + R::PLAN.full,
+            pieces: base + R::PLAN.first,
+            which: PhantomData,
+        }
+    }
+
+    /// As it is for warps that begin at `piece`, and never use the last `piece` pieces of what they see.
+    #[inline(always)]
+    pub fn from(self, piece: u32) -> Self {
+        Self {
+            barriers: self.barriers + 8 * piece,
+            pieces: self.pieces + R::PLAN.bytes * piece,
             which: PhantomData,
         }
     }
@@ -80,43 +94,23 @@ impl<R: RingOf> Ring<R> {
         }
     }
 
-    /// What is filled as number `index`, in a ring whose count is a power of two: for several
-    /// producers that take turns.
-    #[inline(always)]
-    pub fn turn(self, index: u32) -> Turn {
-        let (piece, round) = (index % R::PLAN.count, index / R::PLAN.count);
-        Turn {
-            filling: self.filling(piece),
-            empty: self.empty(piece),
-            parity: round & 1,
-        }
-    }
-
     #[inline(always)]
     fn full(self, piece: u32) -> Mbarrier {
-        Mbarrier(self.base + R::PLAN.full + 8 * piece)
+        Mbarrier(self.barriers + 8 * piece)
     }
 
     #[inline(always)]
     fn empty(self, piece: u32) -> Mbarrier {
-        Mbarrier(self.base + R::PLAN.empty + 8 * piece)
+        Mbarrier(self.barriers + (R::PLAN.empty - R::PLAN.full) + 8 * piece)
     }
 
     #[inline(always)]
     fn address(self, piece: u32) -> u32 {
-        self.base + R::PLAN.first + piece * R::PLAN.bytes
-    }
-
-    #[inline(always)]
-    fn filling(self, piece: u32) -> Filling {
-        Filling {
-            address: self.address(piece),
-            full: self.full(piece),
-        }
+        self.pieces + piece * R::PLAN.bytes
     }
 }
 
-/// The end of the only thread that fills a ring.
+/// The end of what fills a ring.
 pub struct Producer<R: RingOf> {
     ring: Ring<R>,
     cursor: Cursor,
@@ -129,28 +123,16 @@ impl<R: RingOf> Producer<R> {
         let Cursor { piece, parity } = self.cursor;
         self.ring.empty(piece).wait(parity ^ 1);
         self.ring.advance_by(&mut self.cursor, 1);
-        self.ring.filling(piece)
-    }
-}
-
-/// One turn of one of several producers.
-pub struct Turn {
-    filling: Filling,
-    empty: Mbarrier,
-    parity: u32,
-}
-
-impl Turn {
-    /// Waits until the piece is free.
-    #[inline(always)]
-    pub fn wait(&self) {
-        self.empty.wait(self.parity ^ 1);
+        Filling {
+            address: self.ring.address(piece),
+            full: self.ring.full(piece),
+        }
     }
 
-    /// The piece, once it is free.
+    /// Leaves out pieces that others fill, at most as many as the ring has.
     #[inline(always)]
-    pub fn filling(self) -> Filling {
-        self.filling
+    pub fn skip(&mut self, pieces: u32) {
+        self.ring.advance_by(&mut self.cursor, pieces);
     }
 }
 
@@ -176,12 +158,19 @@ impl<R: RingOf> Consumer<R> {
         self.ring.advance_by(&mut self.cursor, 1);
         Draining {
             address: self.ring.address(piece),
+            offset: piece * R::PLAN.bytes,
             empty: self.ring.empty(piece),
         }
     }
 }
 
 impl<R: RingOf> Consumer<R> {
+    /// Address of the first piece.
+    #[inline(always)]
+    pub fn base(&self) -> u32 {
+        self.ring.pieces
+    }
+
     /// Leaves out pieces that other warps read, at most as many as the ring has.
     #[inline(always)]
     pub fn skip(&mut self, pieces: u32) {
@@ -194,6 +183,8 @@ impl<R: RingOf> Consumer<R> {
 #[derive(Clone, Copy)]
 pub struct Draining {
     pub address: u32,
+    /// Of the address from [`Consumer::base`].
+    pub offset: u32,
     empty: Mbarrier,
 }
 

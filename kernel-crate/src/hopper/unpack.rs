@@ -1,22 +1,15 @@
-//! The activation role of the decode design: warps load the tile's activations and dequantise them into
-//! slots.
-//!
-//! Activations are few and shared by all CTAs: they come from L2 by ordinary loads. Behind the weights in
-//! the queue of the copy engine they would come too late.
+//! The activation role of the decode design: warps dequantise packed activations into slots.
 
-use super::config::{Config, Slots};
+use super::config::{Config, Packed, Slots};
 use super::dequantize::{self, Scales};
-use super::ring::Ring;
+use super::ring::{Consumer, Producer, Ring};
 use super::tile::{Span, Tile};
-use crate::contract::hopper::{HopperParams, ROW_BYTES, SLOTS_PER_STAGE, STAGE_K};
+use crate::contract::hopper::{ROW_BYTES, SLOTS_PER_STAGE, STAGE_K};
 use crate::contract::{MMA_K, SCALE_TILE_BYTES, SCALE_TILE_ROWS};
-use crate::ptx::{global, grid, shared, warp};
-use crate::scales::row_block;
+use crate::ptx::mbarrier::Mbarrier;
+use crate::ptx::{shared, warp};
 
-/// Dequantises this warp's share of every stage.
-///
-/// A warp takes 32 rows of slots at a time, a lane a row: 32 tokens of one slot, or fewer tokens of
-/// several.
+/// Dequantises this warp's share of every stage: eight tokens, a lane one token's row of one slot.
 ///
 /// ```text
 /// a token's stage  │ K 0–63: slot 0, 1, 2, 3, 8 B each │ K 64–127 │ K 128–191 │ K 192–255 │
@@ -24,125 +17,135 @@ use crate::scales::row_block;
 /// ```
 #[inline(always)]
 pub fn run<C: Config>(
-    params: &HopperParams,
+    packed: Ring<Packed<C>>,
     slots: Ring<Slots<C>>,
     tile: Tile,
     span: Span,
     warp_index: u32,
 ) {
     let lane = warp::lane_index();
-    // The warp always fills the same rows of the ring: a token, and every so many slots.
-    let token =
-        warp_index % Rows::<C>::TURNS_PER_SLOT * Rows::<C>::TOKENS + lane % Rows::<C>::TOKENS;
-    let source = Source::new(params, tile, token);
-    let slot_of =
-        |turn: u32| turn / Rows::<C>::TURNS_PER_SLOT * Rows::<C>::SLOTS + lane / Rows::<C>::TOKENS;
-    grid::wait_for_prerequisites();
-    let turns = span.len() * Rows::<C>::TURNS_PER_STAGE;
-    let mut turn = warp_index;
-    if turn >= turns {
-        return;
-    }
-    let mut row = source.load(span, slot_of(turn));
-    while turn < turns {
-        let number = slot_of(turn);
-        let next = turn + C::SHAPE.dequantize_warps();
-        // What comes next is on its way while this is dequantised.
-        let ahead = if next < turns {
-            source.load(span, slot_of(next))
-        } else {
-            row
-        };
-        row.unpack::<C>(slots, token, number);
-        row = ahead;
-        turn = next;
-    }
+    let first = warp_index / C::SHAPE.token_groups();
+    let token = warp_index % C::SHAPE.token_groups() * 8 + lane % 8;
+    let slot = lane / 8;
+    let mut work = Work::<C> {
+        packed: packed.from(first).consumer(),
+        slots: slots.from(first * SLOTS_PER_STAGE).producer(),
+        reader: Reader::new(tile, token, slot),
+        row: slot * C::PLAN.slots.bytes + token * ROW_BYTES,
+        span,
+        stage: first,
+        lane,
+    };
+    while work.next_stage() && work.next_stage() {}
 }
 
-/// The rows of slots that a warp dequantises at a time.
-struct Rows<C: Config>(core::marker::PhantomData<C>);
-
-impl<C: Config> Rows<C> {
-    const TOKENS: u32 = if C::TOKENS < 32 { C::TOKENS } else { 32 };
-    const SLOTS: u32 = 32 / Self::TOKENS;
-    const TURNS_PER_SLOT: u32 = C::TOKENS / Self::TOKENS;
-    const TURNS_PER_STAGE: u32 = Self::TURNS_PER_SLOT * SLOTS_PER_STAGE / Self::SLOTS;
+/// The state of a warp's loop over its stages.
+struct Work<C: Config> {
+    packed: Consumer<Packed<C>>,
+    slots: Producer<Slots<C>>,
+    reader: Reader<C>,
+    /// Of the lane in a stage's slots, from the first slot on.
+    row: u32,
+    span: Span,
+    /// The next.
+    stage: u32,
+    lane: u32,
 }
 
-/// Where a token's activations are in global memory.
-struct Source {
-    elements: u64,
-    scales: u64,
-    /// Whether there is such a token.
-    exists: bool,
-}
-
-impl Source {
+impl<C: Config> Work<C> {
+    /// Dequantises the warp's next stage, if there is one.
     #[inline(always)]
-    fn new(params: &HopperParams, tile: Tile, token: u32) -> Self {
-        let row = tile.m + token;
-        let row_index = tile.batch as u64 * params.m as u64 + row as u64;
-        let scale_row = row % SCALE_TILE_ROWS;
-        let scales = row_block(params.scale_a, params.m, params.k, tile.m, tile.batch);
+    fn next_stage(&mut self) -> bool {
+        if self.stage >= self.span.len() {
+            return false;
+        }
+        let others = C::SHAPE.stages_unpacked_at_once() - 1;
+        let source = self.packed.acquire();
+        self.packed.skip(others);
+        let scale_tiles = self.span.scale_tiles(self.stage);
+        let activations = self.reader.load(source.address, scale_tiles);
+        let slots = [(); SLOTS_PER_STAGE as usize].map(|()| self.slots.acquire());
+        self.slots.skip(others * SLOTS_PER_STAGE);
+        activations.unpack(slots[0].address + self.row, self.lane % 8);
+        shared::fence_async_proxy();
+        // Behind the use of what was loaded, as in `multiply`.
+        warp::sync();
+        if self.lane == 0 {
+            source.release();
+        }
+        if self.lane % 8 == 0 {
+            // The barriers lie one after the other too.
+            Mbarrier(slots[0].full.0 + self.lane).arrive();
+        }
+        self.stage += C::SHAPE.stages_unpacked_at_once();
+        true
+    }
+}
+
+/// Where a lane finds its activations in a piece.
+struct Reader<C: Config> {
+    elements: [u32; 4],
+    scales: u32,
+    config: core::marker::PhantomData<C>,
+}
+
+impl<C: Config> Reader<C> {
+    #[inline(always)]
+    fn new(tile: Tile, token: u32, slot: u32) -> Self {
+        // TMA's swizzle of 128 bytes: 16-byte chunks are permuted by the row's last three bits.
+        let elements = |quad_thread: u32| {
+            let chunk = (2 * quad_thread + slot / 2) ^ token % 8;
+            token * ROW_BYTES + 16 * chunk + 8 * (slot % 2)
+        };
+        let scale_row = tile.m % SCALE_TILE_ROWS + token;
         Self {
-            elements: params.elements_a + row_index * (params.k / 2) as u64,
-            scales: scales + (scale_row % 32 * 16 + scale_row / 32 * 4) as u64,
-            exists: row < params.m,
+            elements: [elements(0), elements(1), elements(2), elements(3)],
+            scales: C::PLAN.scale_a + scale_row % 32 * 16 + scale_row / 32 * 4 + slot,
+            config: core::marker::PhantomData,
         }
     }
 
-    /// The elements of the span's slot number `number`.
+    /// The lane's elements, of which those of `scale_tiles` threads of a quad are in K.
     #[inline(always)]
-    fn load(&self, span: Span, number: u32) -> Row {
-        let (stage, slot) = (number / SLOTS_PER_STAGE, number % SLOTS_PER_STAGE);
-        let first = span.k(stage);
-        let elements = self.elements + (first / 2 + 8 * slot) as u64;
-        let scales = self.scales + (first / MMA_K * SCALE_TILE_BYTES + slot) as u64;
-        let in_k = if self.exists {
-            span.scale_tiles(stage)
-        } else {
-            0
-        };
-        let load = |quad_thread: u32| {
-            if quad_thread >= in_k {
-                return ([0, 0], 0);
+    fn load(&self, piece: u32, scale_tiles: u32) -> Row {
+        let elements = self
+            .elements
+            .map(|offset| shared::load_8_bytes(piece + offset));
+        // Beyond K elements are zeros, and their scale factor anything.
+        let scale = |quad_thread: u32| {
+            if quad_thread < scale_tiles {
+                let tile = quad_thread * SCALE_TILE_BYTES;
+                shared::load_u8(piece + self.scales + tile) << (8 * quad_thread)
+            } else {
+                0
             }
-            let elements = elements + (MMA_K / 2 * quad_thread) as u64;
-            let scale = scales + (SCALE_TILE_BYTES * quad_thread) as u64;
-            // SAFETY: inside A and its scale factors, as the token and K exist.
-            unsafe { (global::load_8_bytes(elements), global::load_u8(scale)) }
         };
-        Row([load(0), load(1), load(2), load(3)])
+        Row {
+            elements,
+            scales: Scales::unpack(scale(0) | scale(1) | scale(2) | scale(3)),
+        }
     }
 }
 
 /// A token's 64 elements of a slot: of each thread of a quad that multiplies two words, and their scale
 /// factor.
 #[derive(Clone, Copy)]
-struct Row([([u32; 2], u32); 4]);
+struct Row {
+    elements: [[u32; 2]; 4],
+    scales: Scales,
+}
 
 impl Row {
-    /// Fills a token's row of the slot that is filled as number `number`. A converged warp, a row to a
-    /// lane.
+    /// Fills a row of a slot, at `row`, whose chunks are permuted by `swizzle`.
     #[inline(always)]
-    fn unpack<C: Config>(self, slots: Ring<Slots<C>>, token: u32, number: u32) {
-        let lane = warp::lane_index();
-        let scale = |quad_thread: usize| Scales::unpack(self.0[quad_thread].1).get(0);
-        let scales = [scale(0), scale(1), scale(2), scale(3)];
-        let first = number - lane / Rows::<C>::TOKENS;
-        let mut index = 0;
-        while index < Rows::<C>::SLOTS {
-            slots.turn(first + index).wait();
-            index += 1;
-        }
-        let slot = slots.turn(number).filling();
-        let row = slot.address + token * ROW_BYTES;
+    fn unpack(self, row: u32, swizzle: u32) {
         let store = |chunk: u32, registers: [u32; 4]| {
-            shared::store_16_bytes(row + 16 * (chunk ^ token % 8), registers);
+            shared::store_16_bytes(row + 16 * (chunk ^ swizzle), registers);
         };
         let half = |half: usize| {
             let of = |quad_thread: usize| {
-                dequantize::word(self.0[quad_thread].0[half], scales[quad_thread])
+                let scale = self.scales.get(quad_thread);
+                dequantize::word(self.elements[quad_thread][half], scale)
             };
             let [a, b, c, d] = [of(0), of(1), of(2), of(3)];
             let first = 4 * half as u32;
@@ -153,12 +156,6 @@ impl Row {
         };
         half(0);
         half(1);
-        shared::fence_async_proxy();
-        warp::sync();
-        // The first lane of each slot.
-        if lane % Rows::<C>::TOKENS == 0 {
-            slot.full.arrive();
-        }
     }
 }
 

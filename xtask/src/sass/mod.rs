@@ -80,16 +80,11 @@ const MMA: Role = Role {
 const MULTIPLY: Role = Role {
     name: "multiply",
     opcode: wgmma::OPCODE,
-    examine: |kernel, instructions| wgmma::examine(instructions, wgmmas_per_stage(kernel)),
+    examine: |_, instructions| wgmma::examine(instructions, WGMMAS_IN_LOOP),
 };
 
-/// The instructions of a warpgroup for its share of a stage.
-fn wgmmas_per_stage(kernel: &KernelEntry) -> u32 {
-    let shape = hopper::TileShape {
-        tokens: kernel.tile_m,
-    };
-    shape.slots_per_share() * hopper::SLOT_K / hopper::WGMMA_K
-}
+/// The instructions of a warpgroup in one pass of the loop over K.
+const WGMMAS_IN_LOOP: u32 = hopper::STAGES_PER_ROUND * hopper::STAGE_K / hopper::WGMMA_K;
 
 fn only_tensor_work(instructions: &[&Instruction]) -> wgmma::Findings {
     let allowed = [Class::Tensor, Class::Barrier, Class::Address, Class::Branch];
