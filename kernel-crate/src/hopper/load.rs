@@ -7,6 +7,7 @@ use crate::contract::SCALE_TILE_BYTES;
 use crate::contract::hopper::{HopperParams, SCALE_BYTES, STAGE_K, SharedPlan};
 use crate::ptx::bulk;
 use crate::ptx::mbarrier::Mbarrier;
+use crate::ptx::shared;
 use crate::ptx::tma::{self, CachePolicy};
 use crate::scales::row_block;
 
@@ -38,6 +39,8 @@ pub fn run<C: Config>(
     while index < span.len() {
         let scale_tiles = span.scale_tiles(index);
         let stage = stages.acquire();
+        // Warps have read it by ordinary loads, and copies are of another proxy.
+        shared::fence_async_proxy();
         let bytes = SharedPlan::stage_transaction_bytes(scale_tiles);
         stage.full.arrive_expect_tx(bytes);
         weights.load::<C>(&stage, span.k(index), scale_tiles);
