@@ -8,7 +8,7 @@ use clap::Parser;
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressStyle};
 use nvfp4_dual_gemm::kernels::{ARCHITECTURES, Architecture};
 use nvfp4_dual_gemm_tests::mutation::{
-    Judge, Mutation, Operator, Survivors, Verdict, of_entry, problems,
+    Judge, Mutation, Operator, SCHEDULES, Survivors, Verdict, of_entry, problems,
 };
 use nvfp4_dual_gemm_tests::ptx_of;
 use rayon::prelude::*;
@@ -27,6 +27,9 @@ struct Arguments {
     /// Only changes whose kind contains this, such as "fence" or "parity"
     #[arg(long)]
     operator: Option<String>,
+    /// Run each change under so many schedules on each problem; those that nothing notices take the time
+    #[arg(long, default_value_t = SCHEDULES, value_parser = clap::value_parser!(u64).range(1..))]
+    schedules: u64,
     /// Print every change and what noticed it
     #[arg(long)]
     verbose: bool,
@@ -94,7 +97,7 @@ fn mutate(architecture: &'static Architecture, arguments: &Arguments) -> ExitCod
         }
         let plans = problems::of(architecture, entry.name);
         assert!(!plans.is_empty(), "no problem runs {}", entry.name);
-        let judge = match Judge::new(&text, architecture, plans) {
+        let judge = match Judge::new(&text, architecture, plans, arguments.schedules) {
             Ok(judge) => judge,
             Err(verdict) => {
                 eprintln!("{} fails unchanged: {verdict:?}", entry.name);

@@ -15,7 +15,7 @@ mod wgmma;
 
 pub use change::{Mutation, Operator};
 pub use equivalents::Equivalent;
-pub use judge::{Judge, Verdict};
+pub use judge::{Judge, SCHEDULES, Verdict};
 pub use operators::mutations;
 pub use text::{body, statements};
 

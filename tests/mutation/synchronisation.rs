@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{Judge, Operator, Survivors, of_entry};
+use super::{Judge, Operator, SCHEDULES, Survivors, of_entry};
 use crate::ptx_of;
 use nvfp4_dual_gemm::kernels::{Architecture, Launch};
 use nvfp4_dual_gemm::plan::DualGemm;
@@ -65,7 +65,8 @@ pub fn assert_noticed(
             "no place for: {operator}"
         );
     }
-    let judge = Judge::new(&text, architecture, plans).expect("the kernel runs unchanged");
+    let judge =
+        Judge::new(&text, architecture, plans, SCHEDULES).expect("the kernel runs unchanged");
     let survived: Vec<_> = mutations
         .par_iter()
         .filter(|mutation| !judge.judge(&mutation.apply(&lines)).is_killed())

@@ -144,13 +144,6 @@ pub const ALL: &[Equivalent] = &[
     },
     Equivalent {
         operator: Operator::ConstantChanged,
-        detail: "0 to 1",
-        statement: "setp.eq.b32 %p, %r, 0;",
-        at_most: 1,
-        proof: "whether K is 0: K is a multiple of 64 and never 1",
-    },
-    Equivalent {
-        operator: Operator::ConstantChanged,
         detail: "127 to 126",
         statement: "and.b32 %r, %r, 127;",
         at_most: 1,
@@ -162,27 +155,6 @@ pub const ALL: &[Equivalent] = &[
         statement: "setp.ne.b32 %p, %r, 0;",
         at_most: 1,
         proof: "whether N modulo 128 is 0: N is a multiple of 8, and the remainder never 1",
-    },
-    Equivalent {
-        operator: Operator::ConstantChanged,
-        detail: "34359737856 to 17179868672",
-        statement: "and.b64 %rd, %rd, 34359737856;",
-        at_most: 1,
-        proof: "bytes of scale factors per 128 rows, 8 K: the bit needs a K of 2^31, and K is below",
-    },
-    Equivalent {
-        operator: Operator::ConstantChanged,
-        detail: "33554431 to 16777215",
-        statement: "and.b32 %r, %r, 33554431;",
-        at_most: 2,
-        proof: "the tile of M or N: the bit needs an extent of 2^31, and they are below",
-    },
-    Equivalent {
-        operator: Operator::ConstantChanged,
-        detail: "4294967295 to 2147483647",
-        statement: "and.b64 %rd, %rd, 4294967295;",
-        at_most: 1,
-        proof: "M out of a pair of 32-bit numbers: the bit needs an M of 2^31, and M is below",
     },
     Equivalent {
         operator: Operator::ConstantChanged,

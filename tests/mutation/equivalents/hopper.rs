@@ -1,22 +1,38 @@
 //! Of the kernels for Hopper.
 
-use nvfp4_dual_gemm_kernel::contract::hopper::{Design, KERNELS, TileShape};
+use nvfp4_dual_gemm_kernel::contract::hopper::{ACTIVATIONS, Design, KERNELS, TileShape};
 
 use super::{Equivalent, Operator};
 
-/// The design of the entry, if it is one of these that multiplies.
-pub fn design(entry: &str) -> Option<Design> {
+/// What is listed for the entry, if it is one of these.
+pub fn lists(entry: &str) -> Option<[&'static [Equivalent]; 2]> {
+    if entry == ACTIVATIONS.name {
+        return Some([BEFORE, &[]]);
+    }
     let found = KERNELS.iter().find(|kernel| kernel.launch.name == entry)?;
     let shape = TileShape {
         tokens: found.tile_m,
     };
-    Some(shape.design())
+    Some(match shape.design() {
+        Design::Decode => [MULTIPLIES, DECODE],
+        Design::Prefill => [MULTIPLIES, &[]],
+    })
 }
+
+/// Of the grid before.
+const BEFORE: &[Equivalent] = &[Equivalent {
+    operator: Operator::ConstantChanged,
+    detail: "255 to 254",
+    statement: "and.b32 %r, %r, 255;",
+    at_most: 1,
+    proof: "K modulo 256: K is a multiple of 64",
+}];
 
 const REGISTERS: &str = "ptxas gives a role no more registers than it may have, and moves what does not fit to memory: \
                 slower, and as right (`build-ptx` refuses it); the pool has what is asked for either way";
 
-pub const ALL: &[Equivalent] = &[
+/// Of those that multiply.
+const MULTIPLIES: &[Equivalent] = &[
     Equivalent {
         operator: Operator::RegistersChanged,
         detail: "-8",
@@ -41,7 +57,8 @@ pub const ALL: &[Equivalent] = &[
     },
 ];
 
-pub const DECODE: &[Equivalent] = &[
+/// … in the decode design.
+const DECODE: &[Equivalent] = &[
     Equivalent {
         operator: Operator::BarrierDeleted,
         detail: "",

@@ -6,7 +6,6 @@ mod hopper;
 
 use super::change::{Mutation, Operator};
 use super::text::registers;
-use nvfp4_dual_gemm_kernel::contract::hopper::Design;
 
 /// A family of mutations that no test can tell from the original.
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +24,8 @@ pub struct Equivalent {
 /// What covers a mutation of the kernel called `entry`, if anything does.
 pub fn find(entry: &str, mutation: &Mutation) -> Option<&'static Equivalent> {
     let original = without_numbers(&mutation.original());
-    let lists = [COMMON].into_iter().chain(match hopper::design(entry) {
-        None => [blackwell::ALL, &[]],
-        Some(Design::Decode) => [hopper::ALL, hopper::DECODE],
-        Some(Design::Prefill) => [hopper::ALL, &[]],
-    });
+    let own = hopper::lists(entry).unwrap_or([blackwell::ALL, &[]]);
+    let lists = [COMMON].into_iter().chain(own);
     lists.flatten().find(|equivalent| {
         equivalent.operator == mutation.operator
             && mutation.detail.starts_with(equivalent.detail)
@@ -69,6 +65,34 @@ const COMMON: &[Equivalent] = &[
         at_most: 4,
         proof: "it makes a warp converge behind a branch, before an `.aligned` barrier, which asks that all \
                 threads of the warp execute it, as they do (PTX ISA §9.7.13.1)",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "0 to 1",
+        statement: "setp.eq.b32 %p, %r, 0;",
+        at_most: 1,
+        proof: "whether K is 0: K is a multiple of 64 and never 1",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "34359737856 to 17179868672",
+        statement: "and.b64 %rd, %rd, 34359737856;",
+        at_most: 1,
+        proof: "bytes of scale factors per 128 rows, 8 K: the bit needs a K of 2^31, and K is below",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "33554431 to 16777215",
+        statement: "and.b32 %r, %r, 33554431;",
+        at_most: 2,
+        proof: "the tile of M or N: the bit needs an extent of 2^31, and they are below",
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "4294967295 to 2147483647",
+        statement: "and.b64 %rd, %rd, 4294967295;",
+        at_most: 1,
+        proof: "M out of a pair of 32-bit numbers: the bit needs an M of 2^31, and M is below",
     },
 ];
 
