@@ -5,11 +5,13 @@
 //! `cargo xtask mutate` does the same with every address, descriptor field and constant too.
 
 use nvfp4_dual_gemm::kernels::{BLACKWELL, Output, TILE_M};
-use nvfp4_dual_gemm_tests::mutation::synchronisation;
+use nvfp4_dual_gemm_tests::mutation::{problems, synchronisation};
 
 fn every_mutant_is_noticed(tile_n: u32) {
     let entry = BLACKWELL.find(TILE_M, tile_n, Output::F16).unwrap();
-    synchronisation::assert_noticed(&BLACKWELL, &entry.launch, &synchronisation::BLACKWELL);
+    let plans = problems::of(&BLACKWELL, entry.launch.name);
+    let own = &synchronisation::BLACKWELL;
+    synchronisation::assert_noticed(&BLACKWELL, &entry.launch, plans, own);
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::process::{Command, ExitCode};
 use clap::Parser;
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressStyle};
 use nvfp4_dual_gemm::kernels::{ARCHITECTURES, Architecture};
-use nvfp4_dual_gemm_tests::mutation::{Judge, Mutation, Operator, Survivors, Verdict, of_entry};
+use nvfp4_dual_gemm_tests::mutation::{
+    Judge, Mutation, Operator, SCHEDULES, Survivors, Verdict, of_entry, problems,
+};
 use nvfp4_dual_gemm_tests::ptx_of;
 use rayon::prelude::*;
 
@@ -25,6 +27,9 @@ struct Arguments {
     /// Only changes whose kind contains this, such as "fence" or "parity"
     #[arg(long)]
     operator: Option<String>,
+    /// Run each change under so many schedules on each problem; those that nothing notices take the time
+    #[arg(long, default_value_t = SCHEDULES, value_parser = clap::value_parser!(u64).range(1..))]
+    schedules: u64,
     /// Print every change and what noticed it
     #[arg(long)]
     verbose: bool,
@@ -87,12 +92,12 @@ fn mutate(architecture: &'static Architecture, arguments: &Arguments) -> ExitCod
             mutations.retain(|mutation| mutation.operator.name().contains(wanted.as_str()));
         }
         if arguments.list {
-            mutations
-                .iter()
-                .for_each(|mutation| println!("{}", describe(mutation)));
+            mutations.iter().for_each(|mutation| println!("{mutation}"));
             continue;
         }
-        let judge = match Judge::new(&text, architecture, entry.name) {
+        let plans = problems::of(architecture, entry.name);
+        assert!(!plans.is_empty(), "no problem runs {}", entry.name);
+        let judge = match Judge::new(&text, architecture, plans, arguments.schedules) {
             Ok(judge) => judge,
             Err(verdict) => {
                 eprintln!("{} fails unchanged: {verdict:?}", entry.name);
@@ -115,11 +120,11 @@ fn mutate(architecture: &'static Architecture, arguments: &Arguments) -> ExitCod
         print_table(&outcomes);
         if arguments.verbose {
             for (mutation, verdict) in &outcomes {
-                println!("  {}\n      {verdict:?}", describe(mutation));
+                println!("  {mutation}\n      {verdict:?}");
             }
         }
         let survived = outcomes.iter().filter(|(_, verdict)| !verdict.is_killed());
-        let survivors = Survivors::new(survived.map(|(mutation, _)| *mutation));
+        let survivors = Survivors::new(entry.name, survived.map(|(mutation, _)| *mutation));
         print_survivors(&survivors);
         unexplained += survivors.unexplained.len();
         killed += verdicts
@@ -145,7 +150,7 @@ fn print_survivors(survivors: &Survivors) {
         proofs
             .entry(equivalent.proof)
             .or_default()
-            .push(describe(mutation));
+            .push(mutation.to_string());
     }
     for (proof, mutations) in proofs {
         println!("  equivalent, and not counted: {proof}");
@@ -154,18 +159,8 @@ fn print_survivors(survivors: &Survivors) {
             .for_each(|mutation| println!("    {mutation}"));
     }
     for mutation in &survivors.unexplained {
-        println!("  survived: {}", describe(mutation));
+        println!("  survived: {mutation}");
     }
-}
-
-fn describe(mutation: &Mutation) -> String {
-    format!(
-        "{:<28} {:<34} line {:>4}: {}",
-        mutation.operator,
-        mutation.detail,
-        mutation.line() + 1,
-        mutation.original()
-    )
 }
 
 fn print_table(outcomes: &[(&Mutation, &Verdict)]) {

@@ -94,6 +94,19 @@ pub struct Mutation {
     edits: Vec<(Statement, String)>,
 }
 
+impl fmt::Display for Mutation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:<28} {:<34} line {:>4}: {}",
+            self.operator,
+            self.detail,
+            self.line() + 1,
+            self.original()
+        )
+    }
+}
+
 impl Mutation {
     /// Each statement of `edits` becomes the text beside it, which is empty to delete it.
     pub fn new(operator: Operator, detail: &str, edits: &[(&Statement, String)]) -> Self {

@@ -10,8 +10,9 @@ pub fn changes(statement: &Statement, found: &mut Vec<Mutation>) {
     use Operator::*;
     let deleted = || [(statement, String::new())];
     if statement.is("mapa") {
-        let text = with_changed(statement, 2, ("xor.b32", "1"));
-        push(found, RankChanged, "another CTA", &[(statement, text)]);
+        // To exchange ranks would change nothing where a lane addresses each CTA.
+        let text = statement.with_operand(2, "0");
+        push(found, RankChanged, "always 0", &[(statement, text)]);
     } else if statement.is("griddepcontrol") {
         push(found, GridDependencyDeleted, "", &deleted());
     } else if statement.is("setmaxnreg") {

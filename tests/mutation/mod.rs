@@ -3,10 +3,11 @@
 
 mod change;
 mod cluster;
+mod earlier;
 mod equivalents;
 mod judge;
 mod operators;
-mod problems;
+pub mod problems;
 pub mod synchronisation;
 mod tcgen05;
 mod text;
@@ -14,7 +15,7 @@ mod wgmma;
 
 pub use change::{Mutation, Operator};
 pub use equivalents::Equivalent;
-pub use judge::{Judge, Verdict};
+pub use judge::{Judge, SCHEDULES, Verdict};
 pub use operators::mutations;
 pub use text::{body, statements};
 
@@ -32,14 +33,14 @@ pub struct Survivors<'m> {
 }
 
 impl<'m> Survivors<'m> {
-    /// `mutations` are those of one entry that survived.
-    pub fn new(mutations: impl IntoIterator<Item = &'m Mutation>) -> Self {
+    /// `mutations` are those of the kernel called `entry` that survived.
+    pub fn new(entry: &str, mutations: impl IntoIterator<Item = &'m Mutation>) -> Self {
         let mut survivors = Self {
             equivalent: Vec::new(),
             unexplained: Vec::new(),
         };
         for mutation in mutations {
-            match equivalents::find(mutation) {
+            match equivalents::find(entry, mutation) {
                 Some(equivalent) if survivors.covered(equivalent) < equivalent.at_most => {
                     survivors.equivalent.push((mutation, equivalent));
                 }

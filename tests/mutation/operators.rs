@@ -9,8 +9,7 @@ pub fn mutations(statements: &[Statement]) -> Vec<Mutation> {
     let control = control_registers(statements, is_control);
     let mut found = Vec::new();
     for (index, statement) in statements.iter().enumerate() {
-        let next = statements.get(index + 1);
-        synchronisation(statement, next, &mut found);
+        synchronisation(statement, &statements[index + 1..], &mut found);
         copies(statement, &mut found);
         tcgen05::changes(statement, &mut found);
         wgmma::changes(statement, &mut found);
@@ -70,7 +69,8 @@ pub(super) fn with_changed(statement: &Statement, operand: usize, change: (&str,
     format!("{{.reg .b{bits} altered; {opcode} altered, {base}, {by}; {inner}}}")
 }
 
-fn synchronisation(statement: &Statement, next: Option<&Statement>, found: &mut Vec<Mutation>) {
+/// The changes to a statement that synchronises; `rest` are those behind it.
+fn synchronisation(statement: &Statement, rest: &[Statement], found: &mut Vec<Mutation>) {
     use Operator::*;
     let deleted = || [(statement, String::new())];
     let other_mbarrier = |found: &mut Vec<Mutation>, operand: usize| {
@@ -82,6 +82,7 @@ fn synchronisation(statement: &Statement, next: Option<&Statement>, found: &mut 
     if statement.is("fence") || statement.opcode.starts_with("tcgen05.fence") {
         push(found, FenceDeleted, "", &deleted());
     } else if statement.is("mbarrier.try_wait") {
+        let next = rest.first();
         if let Some(branch) = next.filter(|next| next.is("bra") && next.guard.starts_with("@!")) {
             let both = [(statement, String::new()), (branch, String::new())];
             push(found, WaitDeleted, "", &both);
@@ -114,7 +115,12 @@ fn synchronisation(statement: &Statement, next: Option<&Statement>, found: &mut 
             push(found, CountChanged, by, &[(statement, text)]);
         }
     } else if statement.is("barrier") || statement.is("bar") {
-        push(found, BarrierDeleted, "", &deleted());
+        // What a warp meets for tells one of its barriers from another.
+        let what = match rest.iter().find(|next| synchronises(next)) {
+            Some(next) if statement.is("bar.warp") => format!("before {}", next.opcode),
+            _ => String::new(),
+        };
+        push(found, BarrierDeleted, &what, &deleted());
         for (operand, by) in [(0, 1), (1, 32), (1, -32)] {
             if let Some(number) = statement
                 .operands
@@ -136,6 +142,12 @@ fn synchronisation(statement: &Statement, next: Option<&Statement>, found: &mut 
     {
         push(found, TensorMemoryDeleted, "", &deleted());
     }
+}
+
+/// Whether a statement is one that other threads can tell.
+fn synchronises(statement: &Statement) -> bool {
+    let names = ["mbarrier", "barrier", "bar", "wgmma", "tcgen05", "cp"];
+    names.iter().any(|name| statement.is(name))
 }
 
 fn bytes_changed(statement: &Statement, operand: usize, found: &mut Vec<Mutation>) {

@@ -34,6 +34,33 @@ fn plan(
     (plan.kernel().launch.name == entry.launch.name).then_some(plan)
 }
 
+/// The least that runs each synchronising instruction of an entry for Hopper, in its last role too: two CTAs share K, or
+/// one cluster has two pairs of tiles; each barrier of a ring has two phases that are waited for.
+pub fn least_on_hopper(entry: &KernelEntry) -> DualGemm {
+    let gpu = Gpu {
+        multiprocessors: hopper::PREFILL_CLUSTER,
+        ..Gpu::H200
+    };
+    let (tokens, columns) = (entry.tile_m as usize, entry.tile_n as usize);
+    let design = hopper::TileShape {
+        tokens: entry.tile_m,
+    }
+    .design();
+    let stage = hopper::STAGE_K as usize;
+    let (split_k, shape) = match design {
+        hopper::Design::Decode => (
+            2,
+            [tokens, columns, 2 * (2 * ring_k(entry) + stage) + 64, 1],
+        ),
+        hopper::Design::Prefill => (1, [tokens, 4 * columns, ring_k(entry), 1]),
+    };
+    let tile = Tile::Tokens {
+        tokens: entry.tile_m,
+        split_k,
+    };
+    plan(entry, gpu, tile, shape).expect("a plan of this entry")
+}
+
 fn blackwell(entry: &KernelEntry) -> Vec<DualGemm> {
     let stages = SharedPlan::new(entry.tile_n).stages as usize;
     let tile_n = entry.tile_n as usize;
@@ -78,10 +105,10 @@ fn hopper_shapes(entry: &KernelEntry, ring: usize) -> Vec<DualGemm> {
         // Clusters that share K, and wrap no ring.
         (2, [tokens, columns, 3 * stage + 64, 1]),
         (4, [tokens, columns, 7 * stage + 64, 1]),
-        // As little K as there can be; two tiles of scale factors of A in a batch, of which the second has as few rows as
-        // it can, and half of them.
+        // As little K as there can be, and twice that; two tiles of scale factors of A in a batch, of which the second has
+        // as few rows as it can, and half of them.
         (1, [tokens.max(128) + 1, 8, 64, 2]),
-        (1, [tokens.max(128) + 64, 8, 64, 2]),
+        (1, [tokens.max(128) + 64, 8, 128, 2]),
         // Few tokens; more than one tile of scale factors of N; whole stages.
         (1, [tokens.div_ceil(2), 3 * columns + 8, 2 * stage, 2]),
         // More tiles than multiprocessors, of M and of N; and all of the last stage but a part.

@@ -2,12 +2,13 @@
 
 use rayon::prelude::*;
 
-use super::{Judge, Operator, Survivors, of_entry};
+use super::{Judge, Operator, SCHEDULES, Survivors, of_entry};
 use crate::ptx_of;
 use nvfp4_dual_gemm::kernels::{Architecture, Launch};
+use nvfp4_dual_gemm::plan::DualGemm;
 
 /// What every kernel that multiplies has: one mutation for each place that synchronises.
-const COMMON: [Operator; 16] = [
+const COMMON: [Operator; 15] = [
     Operator::FenceDeleted,
     Operator::WaitDeleted,
     Operator::WaitNotRepeated,
@@ -21,26 +22,37 @@ const COMMON: [Operator; 16] = [
     Operator::InitDeleted,
     Operator::CountChanged,
     Operator::BarrierDeleted,
-    Operator::BarrierChanged,
     Operator::CopyDeleted,
     Operator::MmaDeleted,
 ];
 
 /// What those for Blackwell have besides.
-pub const BLACKWELL: [Operator; 1] = [Operator::TensorMemoryDeleted];
+pub const BLACKWELL: [Operator; 2] = [Operator::BarrierChanged, Operator::TensorMemoryDeleted];
 
-/// What those for Hopper have besides.
-pub const HOPPER: [Operator; 5] = [
+/// What those for Hopper have besides, by design.
+pub const HOPPER_DECODE: [Operator; 5] = [
+    Operator::BarrierChanged,
     Operator::WaitChanged,
     Operator::RankChanged,
     Operator::RegistersChanged,
     Operator::GridDependencyDeleted,
-    Operator::OrderWeakened,
+];
+pub const HOPPER_PREFILL: [Operator; 5] = [
+    Operator::WaitChanged,
+    Operator::RankChanged,
+    Operator::MulticastChanged,
+    Operator::RegistersChanged,
+    Operator::GridDependencyDeleted,
 ];
 
-/// Panics unless each mutation of these kinds, and of those that every kernel has, is noticed or listed as equivalent,
-/// and there is one of each.
-pub fn assert_noticed(architecture: &'static Architecture, entry: &Launch, own: &[Operator]) {
+/// Panics unless each mutation of these kinds, and of those that every kernel has, is noticed on one of the plans or listed
+/// as equivalent, and there is one of each.
+pub fn assert_noticed(
+    architecture: &'static Architecture,
+    entry: &Launch,
+    plans: Vec<DualGemm>,
+    own: &[Operator],
+) {
     let text = ptx_of(architecture);
     let lines: Vec<&str> = text.lines().collect();
     let wanted = [&COMMON, own].concat();
@@ -53,16 +65,23 @@ pub fn assert_noticed(architecture: &'static Architecture, entry: &Launch, own: 
             "no place for: {operator}"
         );
     }
-    let judge = Judge::new(&text, architecture, entry.name).expect("the kernel runs unchanged");
+    let judge =
+        Judge::new(&text, architecture, plans, SCHEDULES).expect("the kernel runs unchanged");
     let survived: Vec<_> = mutations
         .par_iter()
         .filter(|mutation| !judge.judge(&mutation.apply(&lines)).is_killed())
         .collect();
-    let survivors = Survivors::new(survived);
+    let survivors = Survivors::new(entry.name, survived);
+    let unexplained: Vec<_> = survivors
+        .unexplained
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert!(
-        survivors.unexplained.is_empty(),
-        "{}: nothing notices {:#?}",
+        unexplained.is_empty(),
+        "{}: nothing notices\n{}\n(what `strict` has against the unchanged kernel: {:?})",
         entry.name,
-        survivors.unexplained
+        unexplained.join("\n"),
+        judge.reported_strictly(),
     );
 }

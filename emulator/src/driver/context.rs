@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use super::abi::{Handle, Out, answer, put};
 use super::device::check_device;
-use super::queue::finish_launches;
+use super::queue::{finish_launches, finish_launches_of};
 use super::state::{Context, check_context, context_stack, driver};
 use super::status::Status;
 
@@ -55,8 +55,9 @@ extern "C" fn cuDevicePrimaryCtxRetain(context: Out<Handle>, device: c_int) -> S
 extern "C" fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> Status {
     answer(|| {
         check_device(device)?;
-        finish_launches();
         let driver = driver()?;
+        let context = driver.objects().primary.context;
+        finish_launches_of(context);
         let mut objects = driver.objects();
         match (objects.primary.retained, objects.primary.context) {
             (1.., Some(context)) => {
@@ -74,8 +75,9 @@ extern "C" fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> Status {
 extern "C" fn cuDevicePrimaryCtxReset_v2(device: c_int) -> Status {
     answer(|| {
         check_device(device)?;
-        finish_launches();
         let driver = driver()?;
+        let context = driver.objects().primary.context;
+        finish_launches_of(context);
         let mut objects = driver.objects();
         if let Some(context) = objects.primary.context {
             objects.destroy_context(&driver.device, context);
@@ -167,7 +169,7 @@ unsafe extern "C" fn cuCtxCreate_v4(
 
 extern "C" fn cuCtxDestroy_v2(context: Handle) -> Status {
     answer(|| {
-        finish_launches();
+        finish_launches_of(Some(context));
         let driver = driver()?;
         let mut objects = driver.objects();
         objects.live_context(context)?;

@@ -7,7 +7,7 @@ use std::ffi::{c_int, c_void};
 
 use super::abi::{Handle, Out, answer, put};
 use super::device::check_device;
-use super::queue::finish_launches;
+use super::queue::{finish_launches, finish_launches_of};
 use super::state::{Allocation, AllocationKind, Driver, driver};
 use super::status::Status;
 use crate::machine::global::{AllocationError, GlobalFault, GlobalMemory};
@@ -63,8 +63,13 @@ fn allocate(bytes: usize, kind: AllocationKind) -> Result<u64, Status> {
 /// Frees memory of the kinds that `accepts` names. It needs no current context: what is freed is
 /// found by its address.
 fn free(address: u64, accepts: fn(AllocationKind) -> bool) -> Result<(), Status> {
-    finish_launches();
     let driver = driver()?;
+    let context = driver
+        .objects()
+        .allocations
+        .get(&address)
+        .map(|allocation| allocation.context);
+    finish_launches_of(context);
     let mut objects = driver.objects();
     match objects.allocations.get(&address) {
         Some(allocation) if accepts(allocation.kind) => {

@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char, c_void};
 use std::sync::Arc;
 
 use super::abi::{Handle, Out, answer, elements, put, text};
-use super::queue::finish_launches;
+use super::queue::finish_launches_of;
 use super::report;
 use super::state::{Driver, Function, Module, driver};
 use super::status::Status;
@@ -202,8 +202,13 @@ unsafe extern "C" fn cuModuleLoadDataEx(
 
 extern "C" fn cuModuleUnload(module: Handle) -> Status {
     answer(|| {
-        finish_launches();
         let driver = driver()?;
+        let context = driver
+            .objects()
+            .modules
+            .get(&module)
+            .map(|module| module.context);
+        finish_launches_of(context);
         let mut objects = driver.objects();
         let module = objects.modules.remove(&module);
         let module = module.ok_or(Status::INVALID_HANDLE)?;

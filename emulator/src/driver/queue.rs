@@ -5,7 +5,7 @@
 //! and both then overlap. It runs at the latest when a program could notice that it has not, and what goes wrong in it
 //! is told by that call.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::abi::Handle;
 use super::state::{Driver, driver};
@@ -13,12 +13,12 @@ use super::status::Status;
 use super::{launch, observe};
 use crate::machine::{Launch, launches_dependents};
 
-/// The launches that wait: each is a dependent of the one before.
-#[derive(Default)]
-pub(super) struct Queue(Mutex<Option<Chain>>);
+/// The launches of a context that wait: each is a dependent of the one before. Contexts have nothing to do with each
+/// other: what one thread does in its own neither runs another's early nor waits for it.
+#[derive(Clone, Default)]
+pub(super) struct Queue(Arc<Mutex<Option<Chain>>>);
 
 struct Chain {
-    context: Handle,
     stream: Handle,
     launches: Vec<Launch>,
 }
@@ -41,11 +41,11 @@ pub(super) fn enqueue(
     launch: Launch,
     is_dependent: bool,
 ) -> Result<Option<Launch>, Status> {
-    let mut waiting = driver.queue.lock();
-    let follows =
-        |chain: &Chain| is_dependent && (chain.context, chain.stream) == (context, stream);
+    let queue = driver.objects().live_context(context)?.queue.clone();
+    let mut waiting = queue.lock();
+    let follows = |chain: &Chain| is_dependent && chain.stream == stream;
     if !waiting.as_ref().is_some_and(follows) {
-        run(driver, waiting.take());
+        run(driver, context, waiting.take());
         // It may have broken the context.
         driver.objects().current()?;
     }
@@ -56,32 +56,48 @@ pub(super) fn enqueue(
     let checked = driver.device.check_launch(&launch).map(|()| Vec::new());
     launch::settle(driver, context, checked)?;
     let chain = waiting.get_or_insert_with(|| Chain {
-        context,
         stream,
         launches: Vec::new(),
     });
     chain.launches.push(launch);
     if !may_have_dependent || chain.launches.len() >= MOST_WAITING {
-        run(driver, waiting.take());
+        run(driver, context, waiting.take());
     }
     Ok(None)
 }
 
-/// Runs what waits. Every function that could tell whether it ran calls this first.
+/// Runs what waits in the current context. Every function that could tell whether it ran calls this first, or
+/// [`finish_launches_of`] where it is about another context.
 pub(super) fn finish_launches() {
-    if let Ok(driver) = driver() {
+    let Ok(driver) = driver() else {
+        return;
+    };
+    let context = driver.objects().current_even_if_failed();
+    finish_launches_of(context.ok());
+}
+
+/// Runs what waits in a context, if there is one.
+pub(super) fn finish_launches_of(context: Option<Handle>) {
+    let (Ok(driver), Some(context)) = (driver(), context) else {
+        return;
+    };
+    let queue = driver
+        .objects()
+        .live_context(context)
+        .map(|context| context.queue.clone());
+    if let Ok(queue) = queue {
         // The lock is held meanwhile: another thread that asks has to wait as well.
-        let mut waiting = driver.queue.lock();
-        run(driver, waiting.take());
+        let mut waiting = queue.lock();
+        run(driver, context, waiting.take());
     }
 }
 
-fn run(driver: &Driver, chain: Option<Chain>) {
+fn run(driver: &Driver, context: Handle, chain: Option<Chain>) {
     let Some(chain) = chain else {
         return;
     };
     let outcome = driver.device.launch_chain(&chain.launches);
     observe::write();
     // All were checked before: this is no refusal, and the context keeps the failure.
-    let _ = launch::settle(driver, chain.context, outcome);
+    let _ = launch::settle(driver, context, outcome);
 }

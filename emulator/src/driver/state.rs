@@ -17,7 +17,6 @@ pub(super) struct Driver {
     pub device: Device,
     /// As the environment says.
     pub options: LaunchOptions,
-    pub queue: Queue,
     objects: Mutex<Objects>,
 }
 
@@ -32,7 +31,6 @@ pub(super) fn initialise(device: DeviceProperties, options: LaunchOptions) {
     DRIVER.get_or_init(|| Driver {
         device: Device::new(device),
         options,
-        queue: Queue::default(),
         objects: Mutex::default(),
     });
 }
@@ -89,6 +87,7 @@ pub(super) struct Context {
     pub limits: HashMap<u32, usize>,
     /// Status of the launch that broke the context.
     pub failure: Option<Status>,
+    pub queue: Queue,
 }
 
 impl Context {
@@ -100,6 +99,7 @@ impl Context {
             shared_config: 0,
             limits: HashMap::new(),
             failure: None,
+            queue: Queue::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use std::time::Instant;
 
 use super::abi::{Handle, Out, answer, put};
-use super::queue::finish_launches;
+use super::queue::{finish_launches, finish_launches_of};
 use super::state::{Driver, Event, Stream, driver};
 use super::status::Status;
 
@@ -67,9 +67,21 @@ extern "C" fn cuStreamCreateWithPriority(
     })
 }
 
+/// Runs what waits in a stream's context; the default streams are the current context's.
+fn finish_launches_before(stream: Handle) {
+    let context = driver().ok().and_then(|driver| {
+        let objects = driver.objects();
+        objects.streams.get(&stream).map(|stream| stream.context)
+    });
+    match context {
+        Some(_) => finish_launches_of(context),
+        None => finish_launches(),
+    }
+}
+
 extern "C" fn cuStreamDestroy_v2(stream: Handle) -> Status {
     answer(|| {
-        finish_launches();
+        finish_launches_before(stream);
         let removed = driver()?.objects().streams.remove(&stream);
         removed.map(|_| ()).ok_or(Status::INVALID_HANDLE)
     })
@@ -108,14 +120,14 @@ extern "C" fn cuStreamQuery(stream: Handle) -> Status {
 
 extern "C" fn cuStreamSynchronize(stream: Handle) -> Status {
     answer(|| {
-        finish_launches();
+        finish_launches_before(stream);
         Driver::with_context()?.1.check_stream(stream)
     })
 }
 
 extern "C" fn cuStreamWaitEvent(stream: Handle, event: Handle, _flags: u32) -> Status {
     answer(|| {
-        finish_launches();
+        finish_launches_before(stream);
         let (_, mut objects, _) = Driver::with_context()?;
         objects.check_stream(stream)?;
         objects.event_mut(event).map(|_| ())
@@ -139,7 +151,7 @@ extern "C" fn cuStreamAddCallback(
     _flags: u32,
 ) -> Status {
     answer(|| {
-        finish_launches();
+        finish_launches_before(stream);
         Driver::with_context()?.1.check_stream(stream)?;
         let callback = callback.ok_or(Status::INVALID_VALUE)?;
         // SAFETY: the caller hands over both to be called once; no lock is held.
@@ -156,7 +168,7 @@ extern "C" fn cuLaunchHostFunc(
     data: *mut c_void,
 ) -> Status {
     answer(|| {
-        finish_launches();
+        finish_launches_before(stream);
         Driver::with_context()?.1.check_stream(stream)?;
         let function = function.ok_or(Status::INVALID_VALUE)?;
         // SAFETY: the caller hands over both to be called once; no lock is held, so that it may
@@ -193,7 +205,7 @@ extern "C" fn cuEventDestroy_v2(event: Handle) -> Status {
 
 extern "C" fn cuEventRecord(event: Handle, stream: Handle) -> Status {
     answer(|| {
-        finish_launches();
+        finish_launches_before(stream);
         let (_, mut objects, _) = Driver::with_context()?;
         objects.check_stream(stream)?;
         objects.event_mut(event)?.recorded = Some(Instant::now());

@@ -438,6 +438,10 @@ fn a_launch_with_the_attribute_overlaps_with_the_one_before() {
     }
     clear();
     assert_eq!(launch(primary, 0, none), SUCCESS);
+    // What happens in another context changes nothing.
+    let other = Context::new();
+    assert_eq!(cuCtxSynchronize(), SUCCESS);
+    drop(other);
     assert_eq!(launch(reads_early, 1, none), SUCCESS);
     assert_eq!(cuCtxSynchronize(), Status::LAUNCH_FAILED.0);
     let report = take_last_report().unwrap();

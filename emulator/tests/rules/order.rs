@@ -502,6 +502,33 @@ fn exchange(between: &str, memory: &str) -> Program {
     ))
 }
 
+/// Lane 0 arrives for its whole warp: lane 1 stores or loads before, and the other warp does the opposite behind a wait.
+#[test]
+fn a_lane_releases_for_those_that_it_has_met() {
+    let (store, load) = (
+        "st.shared.u32 [%r1+1024], 7;",
+        "ld.shared.u32 %r10, [%r1+1024];",
+    );
+    for (first, second) in [(store, load), (load, store)] {
+        let program = |between: &str| {
+            two_warps(&format!(
+                "{BARRIERS}@%p31 st.shared.u32 [%r1+1024], 5;\nbar.sync 0;\n\
+                 setp.eq.u32 %p2, %r0, 1;\nsetp.ge.u32 %p3, %r0, 32;\n@%p3 bra WAITER;\n\
+                 @%p2 {first}\n{between}\n@%p31 mbarrier.arrive.shared::cta.b64 _, [%r1];\nbra OUT;\n\
+                 WAITER:\n{}@%p1 {second}\nOUT:\n",
+                wait(0, 0)
+            ))
+        };
+        clean(program("bar.warp.sync -1;"));
+        clean(program("setp.lt.u32 %p4, %r2, 2;\n@%p4 bar.warp.sync 3;"));
+        for nothing in ["", "setp.gt.u32 %p4, %r2, 0;\n@%p4 bar.warp.sync -2;"] {
+            program(nothing).mode(Mode::Check).run();
+            let strict = program(nothing).mode(Mode::Strict);
+            strict.breaks(Asynchrony::Late, "E3", second);
+        }
+    }
+}
+
 /// They have program counters of their own: that they usually run together orders nothing.
 #[test]
 fn lanes_that_exchange_through_memory_meet_between() {

@@ -47,10 +47,13 @@ pub enum Use {
 }
 
 impl WarpClocks {
-    /// Arrives: adds what the warp knows, or what its last fence has released.
-    fn publish(&mut self, into: &mut Knowledge, relaxed: bool) {
+    /// Arrives: adds what the warp knows, or what its last fence has released. By one lane, or by all.
+    fn publish(&mut self, into: &mut Knowledge, lane: Option<u32>, relaxed: bool) {
         match relaxed {
-            false => into.join(&self.known),
+            false => {
+                into.join(&self.known);
+                self.tell_lanes(lane, into);
+            }
             true => {
                 into.join(&self.released);
                 into.join_published(&self.known);
@@ -147,7 +150,7 @@ impl Order<'_> {
         let index = self.index(by);
         let barrier = self.mbarriers.entry(address).or_default();
         barrier.last = Some(by);
-        self.warps[index].publish(&mut barrier.arriving, relaxed);
+        self.warps[index].publish(&mut barrier.arriving, Some(by.lane), relaxed);
         Ok(())
     }
 
@@ -248,7 +251,7 @@ impl Order<'_> {
     pub fn named_arrive(&mut self, by: Issuer, id: u32) {
         let index = self.index(by);
         let arriving = self.named.entry((by.cta as usize, id)).or_default();
-        self.warps[index].publish(arriving, false);
+        self.warps[index].publish(arriving, None, false);
     }
 
     /// A named barrier completes and releases these warps.
@@ -263,7 +266,7 @@ impl Order<'_> {
 
     pub fn cluster_arrive(&mut self, by: Issuer, relaxed: bool) {
         let index = self.index(by);
-        self.warps[index].publish(&mut self.cluster_arrived, relaxed);
+        self.warps[index].publish(&mut self.cluster_arrived, None, relaxed);
     }
 
     pub fn cluster_complete(&mut self) {
@@ -286,7 +289,9 @@ impl Order<'_> {
                 let seen = std::mem::take(&mut clocks.seen);
                 clocks.known.join(&seen);
                 clocks.fence_words(cluster, scope);
-                clocks.released = clocks.known.clone();
+                let mut released = clocks.known.clone();
+                clocks.tell_lanes(None, &mut released);
+                clocks.released = released;
             }
             FenceKind::ProxyAsync => {
                 clocks.known.proxy.join(&clocks.known.ordinary);
@@ -309,7 +314,7 @@ impl Order<'_> {
         );
         let index = self.index(by);
         let published = self.words.entry(word).or_default();
-        self.warps[index].publish(published, relaxed);
+        self.warps[index].publish(published, Some(by.lane), relaxed);
     }
 
     /// A strong load or atomic learns through the word that it reads.

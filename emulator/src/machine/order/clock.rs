@@ -50,6 +50,11 @@ impl Clock {
 pub struct Knowledge {
     /// Happens-before.
     pub ordinary: Clock,
+    /// Of that, which accesses of each lane: who releases tells of those lanes only that its own has met ([`lane_agent`]).
+    /// Known in strict mode.
+    ///
+    /// [`lane_agent`]: super::lanes::lane_agent
+    pub lanes: Clock,
     /// Of that, what a proxy fence has made visible to the asynchronous proxy (PTX ISA §8.6).
     pub proxy: Clock,
     /// tcgen05 operations that `tcgen05.fence::before_thread_sync` or `tcgen05.commit` has published (PTX ISA
@@ -73,6 +78,7 @@ pub struct Knowledge {
 impl Knowledge {
     pub fn join(&mut self, other: &Knowledge) {
         self.ordinary.join(&other.ordinary);
+        self.lanes.join(&other.lanes);
         self.proxy.join(&other.proxy);
         self.grid.join(&other.grid);
         self.unfenced.join(&other.unfenced);

@@ -66,6 +66,7 @@ impl Order<'_> {
         let agent = self.copies_of(by);
         let clocks = self.clocks_mut(by);
         let mut knowledge = clocks.known.clone();
+        clocks.tell_lanes(Some(by.lane), &mut knowledge);
         let time = clocks.copies;
         knowledge.ordinary.learn(Epoch { agent, time });
         clocks.tick();

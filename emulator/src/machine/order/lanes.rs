@@ -1,6 +1,7 @@
 //! The lanes of one warp. Since Volta each has a program counter of its own: what orders their accesses is not that they
 //! usually run together, but `bar.warp.sync` and whatever else they meet at (PTX ISA §9.7.13.2). Known in strict mode.
 
+use super::clock::{Agent, Epoch, Knowledge};
 use super::shadow::Record;
 use super::{Order, WarpClocks};
 use crate::isa::ir::LANES;
@@ -58,6 +59,16 @@ impl LaneClocks {
     fn knows(&self, lane: usize, moment: LaneMoment) -> bool {
         self.0[lane][usize::from(moment.lane)] >= moment.time
     }
+
+    /// How far each lane has come, as the releasing one knows; all of them release where there is no such one.
+    fn released_by(&self, lane: Option<u32>, of: usize) -> u32 {
+        self.0[lane.map_or(of, |lane| lane as usize)][of]
+    }
+}
+
+/// The component of [`Knowledge::lanes`] that belongs to a lane of a warp.
+fn lane_agent(warp: Agent, lane: usize) -> Agent {
+    warp * LANES as Agent + lane as Agent
 }
 
 impl WarpClocks {
@@ -66,6 +77,29 @@ impl WarpClocks {
         if let Some(lanes) = &mut self.lanes {
             lanes.meet(u32::MAX);
         }
+    }
+
+    /// Adds what `lane` may tell of its warp's accesses, or each lane of its own.
+    pub(super) fn tell_lanes(&self, lane: Option<u32>, into: &mut Knowledge) {
+        let Some(lanes) = &self.lanes else {
+            return;
+        };
+        // The last one's component first: the clock grows once.
+        for of in (0..LANES).rev() {
+            let (agent, time) = (lane_agent(self.agent, of), lanes.released_by(lane, of));
+            into.lanes.learn(Epoch { agent, time });
+        }
+    }
+
+    /// Whether an access by a lane of another warp is among those that it was told of.
+    pub(super) fn was_told(&self, earlier: &Record) -> bool {
+        let (Some(_), Some(moment)) = (&self.lanes, earlier.moment) else {
+            return true;
+        };
+        self.known.lanes.covers(Epoch {
+            agent: lane_agent(earlier.epoch.agent, moment.lane.into()),
+            time: moment.time,
+        })
     }
 
     /// Whether an access by another lane of this warp is ordered before what `lane` does now.
@@ -104,6 +138,10 @@ impl Order<'_> {
 
 /// What would order the two lanes.
 pub const MISSING: &str = "both are lanes of one warp, and no `bar.warp.sync` or other collective of the two lies between them";
+
+/// What would order somebody behind the lane.
+pub const UNTOLD: &str = "what orders the two is a release by another lane of that warp, and no `bar.warp.sync` or other collective of \
+     the two lanes lies before it";
 
 #[cfg(test)]
 mod tests {

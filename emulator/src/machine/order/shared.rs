@@ -19,6 +19,8 @@ enum Hazard {
     Unordered(Severity),
     /// Two lanes of one warp, and nothing orders them.
     Lanes,
+    /// Two warps, and another lane than the earlier one released, which nothing orders with it.
+    Untold,
     /// They are ordered, but no proxy fence lies between them.
     Unfenced(Severity),
 }
@@ -49,6 +51,9 @@ fn hazard(clocks: &WarpClocks, earlier: &Record, wrote: bool, now: Access) -> Op
     let is_own = (earlier.cta, earlier.warp) == (now.by.cta, now.by.warp);
     if is_own && !now.repeats && !clocks.lane_knows(now.by.lane, earlier) {
         return Some(Hazard::Lanes);
+    }
+    if !is_own && !now.repeats && !clocks.was_told(earlier) {
+        return Some(Hazard::Untold);
     }
     if now.proxy == Proxy::Generic || earlier.proxy == Proxy::Async {
         // The completion of an asynchronous operation is a proxy fence (PTX ISA §8.6).
@@ -202,6 +207,7 @@ impl Order<'_> {
                 (Rule::Race, severity, missing_order(&record).to_owned())
             }
             Some(Hazard::Lanes) => (Rule::Race, Severity::Warning, lanes::MISSING.to_owned()),
+            Some(Hazard::Untold) => (Rule::Race, Severity::Warning, lanes::UNTOLD.to_owned()),
             None => return Ok(()),
         };
         if self.is_known(rule, severity, access.by, Some(&record)) {

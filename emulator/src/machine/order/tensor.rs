@@ -83,6 +83,7 @@ impl Order<'_> {
         let clocks = self.clocks_mut(by);
         let time = clocks.known.ordinary.time(issue);
         let mut knowledge: Knowledge = clocks.known.clone();
+        clocks.tell_lanes(Some(by.lane), &mut knowledge);
         knowledge.tensor.join(&clocks.own_tensor);
         if time > 0 {
             knowledge.ordinary.learn(Epoch { agent, time });

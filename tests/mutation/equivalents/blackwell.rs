@@ -1,60 +1,11 @@
-//! Mutations that change nothing that a program can observe, with the proof. Each entry says how often it applies, so
-//! that it can't hide a survivor of another origin.
+//! Of the kernels for Blackwell.
 
-use super::change::{Mutation, Operator};
-use super::text::registers;
-
-/// A family of mutations that no test can tell from the original.
-#[derive(Clone, Copy, Debug)]
-pub struct Equivalent {
-    pub operator: Operator,
-    /// How the mutation's detail begins.
-    pub detail: &'static str,
-    /// The changed statement; `%r`, `%rd` and `%p` stand for any register.
-    pub statement: &'static str,
-    /// How many mutations of one entry it covers at most.
-    pub at_most: usize,
-    /// Why nothing can notice.
-    pub proof: &'static str,
-}
-
-/// The entry that covers a mutation, if one does.
-pub fn find(mutation: &Mutation) -> Option<&'static Equivalent> {
-    let original = without_numbers(&mutation.original());
-    EQUIVALENTS.iter().find(|equivalent| {
-        equivalent.operator == mutation.operator
-            && mutation.detail.starts_with(equivalent.detail)
-            && original.starts_with(equivalent.statement)
-    })
-}
-
-/// `%r12` becomes `%r`.
-fn without_numbers(text: &str) -> String {
-    let mut result = text.to_owned();
-    let mut found: Vec<_> = registers(text).collect();
-    // The longest first: %r1 is in %r12.
-    found.sort_by_key(|register| std::cmp::Reverse(register.len()));
-    for register in found {
-        result = result.replace(
-            register,
-            register.trim_end_matches(|c: char| c.is_ascii_digit()),
-        );
-    }
-    result
-}
+use super::{Equivalent, Operator};
 
 const PARTIAL_TILE: &str = "where a partial tile's scale factors lie: it has three K steps at most, so that the columns of a \
                 fourth are free; the copy and the MMA take the address from one register";
 
-const EQUIVALENTS: &[Equivalent] = &[
-    Equivalent {
-        operator: Operator::GridDependencyDeleted,
-        detail: "",
-        statement: "griddepcontrol.launch_dependents",
-        at_most: 1,
-        proof: "a grid that does not let its dependents start lets them when it ends, and they may start as \
-                late as that in any case (PTX ISA §9.7.13.13)",
-    },
+pub const ALL: &[Equivalent] = &[
     Equivalent {
         operator: Operator::ConstantChanged,
         detail: "132 to 136",
@@ -105,14 +56,6 @@ const EQUIVALENTS: &[Equivalent] = &[
         at_most: 4,
         proof: "it orders tcgen05 operations of other threads before those behind it; behind the set-up \
                 barrier and where the MMA warp waits for TMA's bytes there are none to be ordered",
-    },
-    Equivalent {
-        operator: Operator::BarrierDeleted,
-        detail: "",
-        statement: "bar.warp.sync",
-        at_most: 2,
-        proof: "it makes a warp converge behind a branch, before an `.aligned` barrier, which asks that all \
-                threads of the warp execute it, as they do (PTX ISA §9.7.13.1)",
     },
     Equivalent {
         operator: Operator::DescriptorField,
@@ -201,13 +144,6 @@ const EQUIVALENTS: &[Equivalent] = &[
     },
     Equivalent {
         operator: Operator::ConstantChanged,
-        detail: "0 to 1",
-        statement: "setp.eq.b32 %p, %r, 0;",
-        at_most: 1,
-        proof: "whether K is 0: K is a multiple of 64 and never 1",
-    },
-    Equivalent {
-        operator: Operator::ConstantChanged,
         detail: "127 to 126",
         statement: "and.b32 %r, %r, 127;",
         at_most: 1,
@@ -219,27 +155,6 @@ const EQUIVALENTS: &[Equivalent] = &[
         statement: "setp.ne.b32 %p, %r, 0;",
         at_most: 1,
         proof: "whether N modulo 128 is 0: N is a multiple of 8, and the remainder never 1",
-    },
-    Equivalent {
-        operator: Operator::ConstantChanged,
-        detail: "34359737856 to 17179868672",
-        statement: "and.b64 %rd, %rd, 34359737856;",
-        at_most: 1,
-        proof: "bytes of scale factors per 128 rows, 8 K: the bit needs a K of 2^31, and K is below",
-    },
-    Equivalent {
-        operator: Operator::ConstantChanged,
-        detail: "33554431 to 16777215",
-        statement: "and.b32 %r, %r, 33554431;",
-        at_most: 2,
-        proof: "the tile of M or N: the bit needs an extent of 2^31, and they are below",
-    },
-    Equivalent {
-        operator: Operator::ConstantChanged,
-        detail: "4294967295 to 2147483647",
-        statement: "and.b64 %rd, %rd, 4294967295;",
-        at_most: 1,
-        proof: "M out of a pair of 32-bit numbers: the bit needs an M of 2^31, and M is below",
     },
     Equivalent {
         operator: Operator::ConstantChanged,
@@ -258,16 +173,3 @@ const EQUIVALENTS: &[Equivalent] = &[
                 that column 64 never occurs",
     },
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn registers_lose_their_numbers() {
-        assert_eq!(
-            without_numbers("add.s64 %rd12, %rd1, %r1, 12;"),
-            "add.s64 %rd, %rd, %r, 12;"
-        );
-    }
-}

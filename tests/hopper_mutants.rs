@@ -1,0 +1,24 @@
+//! As `mutants`, for the kernels for Hopper: one of each design, on the smallest problem that needs all of its
+//! synchronisation. One whose CTAs share K, one that goes from tile to tile.
+//!
+//! `cargo xtask mutate --architecture hopper` changes everything of every kernel, on every kind of problem.
+
+use nvfp4_dual_gemm::kernels::{HOPPER, Output};
+use nvfp4_dual_gemm_kernel::contract::hopper::TILE_N;
+use nvfp4_dual_gemm_tests::mutation::{Operator, problems, synchronisation};
+
+fn every_mutant_is_noticed(tokens: u32, own: &[Operator]) {
+    let entry = HOPPER.find(tokens, TILE_N, Output::F16).unwrap();
+    let plans = vec![problems::least_on_hopper(entry)];
+    synchronisation::assert_noticed(&HOPPER, &entry.launch, plans, own);
+}
+
+#[test]
+fn decode_with_shared_k() {
+    every_mutant_is_noticed(8, &synchronisation::HOPPER_DECODE);
+}
+
+#[test]
+fn prefill_with_two_tiles() {
+    every_mutant_is_noticed(128, &synchronisation::HOPPER_PREFILL);
+}
