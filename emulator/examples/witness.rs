@@ -6,7 +6,9 @@
 //! witness ptx DIR        writes each case's PTX to a file of its own, for ptxas
 //! ```
 //!
-//! `golden.txt` belongs into `tests/golden/h200.txt`.
+//! Lines of `golden.txt` are `exact`, `open` or `approximate`, the case and the hash of its words; or `failed`, the case
+//! and why. Cases run in a child process, since nothing runs in a process whose kernel failed: the next child goes on
+//! behind it.
 
 #[path = "../tests/golden/cases/mod.rs"]
 mod cases;
@@ -14,15 +16,19 @@ mod cases;
 mod emulate;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
-use std::fmt::Write;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 use std::ptr::{null, null_mut};
 
 use cases::lanes::{F32_PAIR_TO_F32, F32_TO_F32, WORD_TO_WORD};
 use cases::{Case, exact, hash, open};
 
 type Failure = Box<dyn std::error::Error>;
+
+/// The verb by which [`record`] starts its children.
+const CHILD: &str = "gpu-child";
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -31,6 +37,7 @@ fn main() -> Result<(), Failure> {
             let folder = Path::new(folder);
             match verb.as_str() {
                 "gpu" => record(folder),
+                CHILD => record_in_child(folder),
                 "emulate" => compare(folder),
                 "ptx" => write_ptx(folder),
                 _ => Err("the first argument is gpu, emulate or ptx".into()),
@@ -71,16 +78,21 @@ fn approximations() -> Vec<Case> {
     cases
 }
 
-/// Those last whose programs could end the context.
-fn all() -> Vec<Case> {
-    let mut cases = exact();
-    cases.extend(approximations());
-    cases.extend(open());
-    cases
+/// With the word that `golden.txt` has for them; those last whose programs could end the context.
+fn all() -> Vec<(&'static str, Case)> {
+    let kinds = [
+        ("exact", exact()),
+        ("approximate", approximations()),
+        ("open", open()),
+    ];
+    kinds
+        .into_iter()
+        .flat_map(|(kind, cases)| cases.into_iter().map(move |case| (kind, case)))
+        .collect()
 }
 
 fn write_ptx(folder: &Path) -> Result<(), Failure> {
-    for (index, case) in all().iter().enumerate() {
+    for (index, (_, case)) in all().iter().enumerate() {
         let text = format!("// {}\n{}", case.name, case.ptx);
         fs::write(folder.join(format!("{index:04}.ptx")), text)?;
     }
@@ -100,7 +112,7 @@ fn compare(folder: &Path) -> Result<(), Failure> {
         .map(|word| u32::from_le_bytes(*word));
     let only = std::env::var("ONLY").unwrap_or_default();
     let mut different = 0;
-    for case in &all() {
+    for (_, case) in &all() {
         let expected: Vec<u32> = words.by_ref().take(case.output_words).collect();
         if !case.name.contains(&only) {
             continue;
@@ -304,35 +316,58 @@ impl Gpu {
     }
 }
 
+/// How many cases a record has lines for.
+fn recorded(folder: &Path) -> Result<usize, Failure> {
+    let text = fs::read_to_string(folder.join("golden.txt"))?;
+    Ok(text.lines().filter(|line| !line.starts_with('#')).count())
+}
+
 fn record(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder)?;
     let gpu = Gpu::open()?;
-    let mut golden = format!("# {}, driver API {}\n", gpu.name, gpu.version);
-    let mut raw = Vec::new();
-    let (exact, approximations) = (exact().len(), approximations().len());
-    for (index, case) in all().iter().enumerate() {
+    let header = format!("# {}, driver API {}\n", gpu.name, gpu.version);
+    fs::write(folder.join("golden.txt"), header)?;
+    File::create(folder.join("words.bin"))?;
+    let count = all().len();
+    loop {
+        let before = recorded(folder)?;
+        if before == count {
+            break;
+        }
+        let program = std::env::current_exe()?;
+        let status = Command::new(program).arg(CHILD).arg(folder).status()?;
+        if recorded(folder)? == before {
+            return Err(format!("case {before}: the child ended with {status}").into());
+        }
+    }
+    report_targets(&gpu)
+}
+
+/// Records from the first case on that has no line, up to one that fails.
+fn record_in_child(folder: &Path) -> Result<(), Failure> {
+    let gpu = Gpu::open()?;
+    let append = |name| OpenOptions::new().append(true).open(folder.join(name));
+    let (mut golden, mut raw) = (append("golden.txt")?, append("words.bin")?);
+    for (kind, case) in all().iter().skip(recorded(folder)?) {
         match gpu.run(case) {
             Ok(words) => {
-                raw.extend(to_bytes(&words));
-                let kind = match index {
-                    _ if index < exact => "exact",
-                    _ if index < exact + approximations => "approximate",
-                    _ => "open",
-                };
-                writeln!(
-                    golden,
-                    "{kind}\t{}\t{:016x}",
-                    case.name,
-                    hash(to_bytes(&words))
-                )?;
+                let bytes: Vec<u8> = to_bytes(&words).collect();
+                raw.write_all(&bytes)?;
+                let hash = hash(bytes);
+                writeln!(golden, "{kind}\t{}\t{hash:016x}", case.name)?;
             }
             Err(error) => {
-                println!("{error}");
-                raw.extend(std::iter::repeat_n(0xA5, 4 * case.output_words));
+                raw.write_all(&vec![0xA5; 4 * case.output_words])?;
+                writeln!(golden, "failed\t{}\t{error}", case.name)?;
+                return Ok(());
             }
         }
     }
-    fs::write(folder.join("golden.txt"), golden)?;
-    fs::write(folder.join("words.bin"), raw)?;
+    Ok(())
+}
+
+/// Which targets' PTX the driver takes.
+fn report_targets(gpu: &Gpu) -> Result<(), Failure> {
     for target in [
         "sm_80", "sm_90", "sm_90a", "sm_100", "sm_100a", "sm_100f", "sm_120a",
     ] {

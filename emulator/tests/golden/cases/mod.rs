@@ -38,8 +38,8 @@ pub fn exact() -> Vec<Case> {
 /// What is recorded to learn from, and not all emulated.
 #[allow(dead_code, reason = "recorded by the example, not tested")]
 pub fn open() -> Vec<Case> {
-    let mut cases = warpgroup::descriptors();
-    cases.extend(collectives::cases());
+    let mut cases = collectives::cases();
+    cases.extend(warpgroup::descriptors());
     cases
 }
 
