@@ -102,7 +102,7 @@ impl Cluster<'_> {
                 destination,
                 barrier,
                 // With gaps a piece credits fewer bytes than it writes: it lands whole.
-            } if !map.data_type().is_gapped() => {
+            } if map.is_dense() => {
                 // Tiles are laid out by absolute address.
                 let window = self.ctas[destination.cta as usize].shared.window();
                 let mut window = window.to_vec();

@@ -53,15 +53,6 @@ pub enum TmaFault {
         end: u64,
         available: usize,
     },
-    #[error(
-        "a swizzled map ({swizzle:?}) with an inner box of {row_bytes} bytes: the row pitch of boxes narrower than the \
-         swizzle's {span} bytes is undocumented and not emulated; make the inner box {span} bytes wide"
-    )]
-    NarrowSwizzledBox {
-        swizzle: Swizzle,
-        row_bytes: u32,
-        span: u32,
-    },
     #[error("stores of {data_type:?} are not emulated: only loads of this type are documented")]
     GappedType { data_type: DataType },
     #[error(
@@ -81,9 +72,20 @@ pub enum TmaFault {
     Global(#[from] GlobalReadError),
 }
 
-/// The shared memory that a load to `destination` writes.
-pub fn footprint(map: &TensorMap, destination: u32) -> Range<u32> {
-    destination..destination.saturating_add(map.tile_bytes())
+/// The shared memory from the start of the tile at `at` to its end.
+pub fn extent(map: &TensorMap, at: u32) -> Range<u32> {
+    at..at.saturating_add(map.extent_bytes())
+}
+
+/// Where the 16-byte chunks of the tile's rows lie in shared memory.
+pub fn chunks(map: &TensorMap, at: u32) -> impl Iterator<Item = u32> {
+    let (rows, pitch) = (map.tile_bytes() / map.row_bytes(), map.row_pitch());
+    let (row_bytes, swizzle) = (map.row_bytes(), map.swizzle());
+    (0..rows).flat_map(move |row| {
+        let row = at + row * pitch;
+        let chunks = (row..row + row_bytes).step_by(CHUNK);
+        chunks.map(move |chunk| swizzle.apply(chunk) & !(CHUNK as u32 - 1))
+    })
 }
 
 /// Copies the box at `coordinates` (innermost first) to shared memory and returns the bytes that the load credits to its
@@ -91,8 +93,9 @@ pub fn footprint(map: &TensorMap, destination: u32) -> Range<u32> {
 ///
 /// `destination` is an offset in the CTA's shared window, `shared` that window from offset 0. Element `i` of dimension
 /// `d` comes from coordinate `coordinates[d] + i * element_stride[d]`; outside the tensor the map's fill value is
-/// written. The tile is dense, dimension 0 fastest, then swizzled by absolute address (PTX ISA §5.5). Nothing is
-/// written unless the parameters are sound; a failing global read leaves earlier rows in place.
+/// written. The tile's rows, dimension 1 fastest, follow each other, at the swizzle's span where there is one, and are
+/// swizzled by absolute address (PTX ISA §5.5). Nothing is written unless the parameters are sound; a failing global
+/// read leaves earlier rows in place.
 pub fn load_tile(
     map: &TensorMap,
     coordinates: &[i32],
@@ -106,7 +109,7 @@ pub fn load_tile(
     let columns = in_bounds_bytes(map, coordinates[0]);
     for (index, address) in rows(map, coordinates).enumerate() {
         fetch_row(map, address, columns.clone(), global, packed)?;
-        let at = destination + index as u32 * map.row_bytes();
+        let at = destination + index as u32 * map.row_pitch();
         let row = match map.data_type().is_gapped() {
             true => spread_row(packed, &mut spread[..map.row_bytes() as usize]),
             false => &*packed,
@@ -142,22 +145,12 @@ pub(super) fn check(
         return Err(TmaFault::Alignment { offset: at });
     }
     let start = u64::from(at);
-    let end = start + u64::from(map.tile_bytes());
+    let end = start + u64::from(map.extent_bytes());
     if end > available as u64 {
         return Err(TmaFault::SharedBounds {
             start,
             end,
             available,
-        });
-    }
-    let (swizzle, row_bytes) = (map.swizzle(), map.row_bytes());
-    if let Some(span) = swizzle.span()
-        && row_bytes < span
-    {
-        return Err(TmaFault::NarrowSwizzledBox {
-            swizzle,
-            row_bytes,
-            span,
         });
     }
     match map.data_type() {
@@ -380,15 +373,6 @@ mod tests {
         assert!(matches!(
             load(&map, &[8, 0], 0),
             TmaFault::SubByteCoordinate { coordinate: 8 }
-        ));
-        let narrow = fp4_map(1024, 256, 128, 128, Swizzle::B128);
-        assert!(matches!(
-            load(&narrow, &[0, 0], 0),
-            TmaFault::NarrowSwizzledBox {
-                row_bytes: 64,
-                span: 128,
-                ..
-            }
         ));
     }
 

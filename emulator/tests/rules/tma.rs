@@ -90,6 +90,26 @@ impl Tensor {
         (rows * self.row_bytes()) as u32
     }
 
+    /// Bytes of shared memory from the tile's start to its end.
+    pub fn extent_bytes(&self) -> u32 {
+        self.tile_bytes() / self.row_bytes() as u32 * self.row_pitch()
+    }
+
+    /// Rows lie a swizzle's span apart, however narrow the box is.
+    fn row_pitch(&self) -> u32 {
+        let span = SWIZZLES
+            .iter()
+            .find(|(swizzle, _)| *swizzle == self.swizzle);
+        span.map_or(self.row_bytes() as u32, |(_, span)| *span)
+    }
+
+    /// Where byte `byte` of the rows goes in shared memory, for a tile that starts at `at`.
+    pub fn place(&self, byte: u32, at: u32) -> u32 {
+        let row_bytes = self.row_bytes() as u32;
+        let row = byte / row_bytes * self.row_pitch();
+        swizzled(self.swizzle, at + row + byte % row_bytes)
+    }
+
     /// Offset in the input of byte `byte` of the dense tile; `None` outside of the tensor.
     pub fn source(&self, coordinates: &[i32], byte: u32) -> Option<usize> {
         let mut rest = u64::from(byte) / self.row_bytes();
@@ -165,11 +185,11 @@ pub fn program(
 pub fn check(tensor: &Tensor, coordinates: &[i32], destination: u32) {
     let input = noise(tensor.bytes());
     let tile = tensor.tile_bytes();
-    let area = (destination - AREA + tile + 128).next_multiple_of(128);
+    let area = (destination - AREA + tensor.extent_bytes() + 128).next_multiple_of(128);
     let out = program(tensor, &input, coordinates, destination, tile, area).run_bytes();
     let mut expected = vec![0xEE; area as usize];
     for byte in 0..tile {
-        let at = swizzled(tensor.swizzle, destination + byte) - AREA;
+        let at = tensor.place(byte, destination) - AREA;
         expected[at as usize] = match tensor.source(coordinates, byte) {
             Some(from) => input[from],
             None => 0,
@@ -188,9 +208,9 @@ pub const SWIZZLES: [(Swizzle, u32); 6] = [
     (Swizzle::B128Atom64, 128),
 ];
 
-/// 40 rows of bytes, one swizzle span wide.
-fn swizzled_tile(swizzle: Swizzle, span: u32) -> Tensor {
-    Tensor::new(DataType::Uint8, 8, &[256, 64], &[span, 40]).swizzle(swizzle)
+/// 40 rows of bytes.
+fn swizzled_tile(swizzle: Swizzle, width: u32) -> Tensor {
+    Tensor::new(DataType::Uint8, 8, &[256, 64], &[width, 40]).swizzle(swizzle)
 }
 
 #[test]
@@ -238,6 +258,21 @@ fn swizzles_act_on_absolute_addresses() {
             check(&tensor, &[0, 0], AREA + 128 * line);
         }
     }
+}
+
+/// What lies between the rows stays as it was, and is not credited.
+#[test]
+fn rows_of_narrow_boxes_lie_a_swizzle_span_apart() {
+    for (swizzle, span) in SWIZZLES {
+        for width in (16..span).step_by(16) {
+            for line in [0, 3] {
+                let tensor = swizzled_tile(swizzle, width);
+                check(&tensor, &[16, 30], AREA + 128 * line);
+            }
+        }
+    }
+    let tensor = Tensor::new(DataType::Uint32, 32, &[16, 5, 4], &[8, 3, 2]);
+    check(&tensor.swizzle(Swizzle::B64), &[4, 1, 3], AREA);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use ptx_emulator::machine::FailureKind;
 use ptx_emulator::tma::{DataType, Swizzle};
 
 use super::program::*;
-use super::tma::{AREA, Tensor, swizzled};
+use super::tma::{AREA, SWIZZLES, Tensor};
 
 /// The word that [`fill`] puts at `smem + AREA + 4 * index`.
 fn word(index: u32) -> u32 {
@@ -60,7 +60,7 @@ fn run_store(
     let before = noise(tensor.bytes());
     let body = format!(
         "{}@%p31 {}\n{COMMIT}{WAIT}",
-        fill(source - AREA + tensor.tile_bytes()),
+        fill(source - AREA + tensor.extent_bytes()),
         store(coordinates, operation, source)
     );
     let after = Program::with_input(&body, &before)
@@ -73,7 +73,7 @@ fn run_store(
 fn check_store(tensor: &Tensor, coordinates: &[i32], source: u32) {
     let (mut expected, after) = run_store(tensor, coordinates, source, "");
     for byte in 0..tensor.tile_bytes() {
-        let at = swizzled(tensor.swizzle, SMEM + source + byte) - SMEM - AREA;
+        let at = tensor.place(byte, SMEM + source) - SMEM - AREA;
         if let Some(to) = tensor.source(coordinates, byte) {
             expected[to] = word(at / 4).to_le_bytes()[at as usize % 4];
         }
@@ -95,6 +95,16 @@ fn stores_undo_every_swizzle() {
         let tensor = Tensor::new(DataType::Float32, 32, &[64, 16], &[columns, 8]).swizzle(swizzle);
         for source in [AREA, AREA + 128, AREA + 384] {
             check_store(&tensor, &[4, 3], source);
+        }
+    }
+}
+
+#[test]
+fn rows_of_narrow_boxes_are_read_a_swizzle_span_apart() {
+    for (swizzle, span) in SWIZZLES {
+        for width in (4..span / 4).step_by(4) {
+            let tensor = Tensor::new(DataType::Uint32, 32, &[64, 16], &[width, 8]).swizzle(swizzle);
+            check_store(&tensor, &[4, 10], AREA + 128);
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::machine::remote::SharedCopy;
 use crate::machine::report::{FailureKind, Step};
 use crate::machine::store::Reduction;
 use crate::machine::warp::lanes;
-use crate::tma;
 use crate::tma::tile::TILE_ALIGNMENT;
+use crate::tma::{self, TensorMap};
 
 /// `cp.async.bulk.tensor`, global to shared. Each lane issues a load of its own.
 pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> Step<()> {
@@ -35,11 +35,10 @@ pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> S
             barrier,
         } in deliveries(cluster, destination, barrier, mask, load.cta_group)?
         {
-            let range = tma::footprint(&map, destination.offset);
-            let bytes = range.len() as u32;
+            let bytes = map.extent_bytes();
             check_window(cluster, destination, bytes, TILE_ALIGNMENT)?;
             check_barrier(cluster, barrier)?;
-            let footprint = Footprint::of_writes(vec![Region::shared(destination.cta, range)]);
+            let footprint = Footprint::of_writes(vec![tile_region(&map, destination)]);
             let work = Work::TmaLoad {
                 map: Box::new(map),
                 coordinates: Vec::clone(&coordinates),
@@ -129,6 +128,15 @@ pub fn bulk(cluster: &mut Cluster, at: At, copy: &BulkCopy, active: u32) -> Step
 
 pub fn shared_region(address: SharedAddress, bytes: u32) -> Region {
     Region::shared(address.cta, address.offset..address.offset + bytes)
+}
+
+/// The shared memory of a tile: without what lies between its rows.
+pub fn tile_region(map: &TensorMap, at: SharedAddress) -> Region {
+    let extent = tma::extent(map, at.offset);
+    match map.row_pitch() == map.row_bytes() {
+        true => Region::shared(at.cta, extent),
+        false => Region::scattered(at.cta, extent, tma::chunks(map, at.offset).collect()),
+    }
 }
 
 /// The shared-memory side of a copy: in bounds, aligned, no mbarrier in it.

@@ -1,6 +1,6 @@
 //! Stores and reductions from shared to global memory, and the bulk groups through which they complete.
 
-use super::copies::{check_window, shared_region};
+use super::copies::{check_window, shared_region, tile_region};
 use super::{Flow, tensor_map};
 use crate::isa::ir::{AtomicOp, BulkCopy, Space, TmaStore, Type};
 use crate::machine::cluster::{At, Cluster};
@@ -27,7 +27,7 @@ pub fn tensor(cluster: &mut Cluster, at: At, store: &TmaStore, active: u32) -> S
             .collect();
         let available = cluster.ctas[at.cta].shared.window().len();
         tma::check_store(&map, &coordinates, source.offset, available).map_err(FailureKind::tma)?;
-        check_window(cluster, source, map.tile_bytes(), TILE_ALIGNMENT)?;
+        check_window(cluster, source, map.extent_bytes(), TILE_ALIGNMENT)?;
         let reduction = match store.reduction {
             None => None,
             Some(op) => Some(reduction_of(op, map.data_type())?),
@@ -72,7 +72,11 @@ fn issue(
         (Target::Tile(_), Some(_)) => "TMA reduction",
     };
     let ticket = cluster.engine.new_ticket();
-    let reads = Footprint::of_reads(vec![shared_region(source, target.bytes())]);
+    let read = match &target {
+        Target::Linear { bytes, .. } => shared_region(source, *bytes),
+        Target::Tile(tile) => tile_region(&tile.map, source),
+    };
+    let reads = Footprint::of_reads(vec![read]);
     let writes = Footprint::of_destination(target.regions(), reduction);
     let read = StoreRead {
         name,
