@@ -103,7 +103,12 @@ impl Operands {
 
     /// A program of statements that take the words and leave `%r10`.
     pub fn case_of(self, name: &str, statements: &str) -> Case {
-        self.case_of_ctas(name, statements, CTAS)
+        self.case_of_ctas(name, statements, CTAS, 0)
+    }
+
+    /// … and have shared memory.
+    pub fn case_of_shared(self, name: &str, statements: &str, bytes: usize) -> Case {
+        self.case_of_ctas(name, statements, CTAS, bytes)
     }
 
     /// As [`Self::case`], on eight times as many inputs.
@@ -113,10 +118,10 @@ impl Operands {
             load, list, store, ..
         } = self;
         let statements = format!("{load}\n    {instruction} {list};\n    {store}");
-        self.case_of_ctas(instruction, &statements, 8 * CTAS)
+        self.case_of_ctas(instruction, &statements, 8 * CTAS, 0)
     }
 
-    fn case_of_ctas(self, name: &str, statements: &str, ctas: usize) -> Case {
+    fn case_of_ctas(self, name: &str, statements: &str, ctas: usize, shared_bytes: usize) -> Case {
         let words = self.words;
         let mut random = Random::new(name);
         let input: Vec<u8> = (0..ctas * THREADS * words)
@@ -136,7 +141,7 @@ impl Operands {
         }
         write!(body, "    {statements}\n    st.global.b32 [%rd0], %r10;\n").unwrap();
         Case {
-            ptx: module(4 * words * THREADS, THREADS, 0, &body),
+            ptx: module(4 * words * THREADS, THREADS, shared_bytes, &body),
             name: name.to_owned(),
             ctas: ctas as u32,
             threads: THREADS as u32,

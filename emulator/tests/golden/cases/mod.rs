@@ -3,11 +3,13 @@
 //! Each case is a PTX module with one kernel `kernel(out, input)`, its inputs and its launch. Every CTA has its own part
 //! of the input and of the output, and computes from random numbers of one distribution.
 
+mod addresses;
 mod collectives;
 pub mod lanes;
 mod matrix_loads;
 mod mma;
 mod numbers;
+mod sums;
 mod warpgroup;
 
 use numbers::Type;
@@ -38,9 +40,15 @@ pub fn exact() -> Vec<Case> {
 /// What is recorded to learn from, and not all emulated.
 #[allow(dead_code, reason = "recorded by the example, not tested")]
 pub fn open() -> Vec<Case> {
-    let mut cases = collectives::cases();
-    cases.extend(warpgroup::descriptors());
-    cases
+    [
+        collectives::cases(),
+        addresses::cases(),
+        sums::cases(),
+        warpgroup::descriptors(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// FNV-1a, 64 bits.
