@@ -108,7 +108,7 @@ impl Cluster<'_> {
                 let mut window = window.to_vec();
                 let start = destination.offset;
                 let bytes = tma::load_tile(map, coordinates, start, &self.global, &mut window)
-                    .map_err(FailureKind::tma)?;
+                    .map_err(FailureKind::tile)?;
                 let tile = window[start as usize..(start + bytes) as usize].to_vec();
                 Ok(Some((*destination, *barrier, tile)))
             }

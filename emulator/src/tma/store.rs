@@ -16,7 +16,15 @@ pub fn check_store(
     if data_type.is_gapped() {
         return Err(TmaFault::GappedType { data_type });
     }
-    check(map, coordinates, source, available)
+    check(map, coordinates, source, available)?;
+    let below = coordinates.iter().position(|coordinate| *coordinate < 0);
+    match below {
+        Some(dimension) => Err(TmaFault::StoreBelowZero {
+            dimension,
+            coordinate: coordinates[dimension],
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The rows of the tile at offset `source` without what lies between, dimension 0 fastest. The store has been checked.

@@ -290,7 +290,7 @@ fn tensors_have_one_to_five_dimensions() {
 fn strides_need_not_be_dense() {
     let mut tensor = Tensor::new(DataType::Uint16, 16, &[24, 5, 4], &[16, 3, 2]);
     tensor.strides = vec![96, 1024];
-    check(&tensor, &[4, 1, 1], AREA);
+    check(&tensor, &[8, 1, 1], AREA);
 }
 
 /// Overlapping rows: a stride smaller than the row.
@@ -318,8 +318,47 @@ fn coordinates_count_elements_of_the_type() {
         (DataType::Uint64, 64),
     ] {
         let tensor = Tensor::new(data_type, bits, &[64, 6], &[32, 4]);
-        check(&tensor, &[8, 1], AREA);
+        check(&tensor, &[16, 1], AREA);
     }
+}
+
+/// TF32 rounds to fractions of 10 bits, to nearest even; a NaN loses its sign and its payload.
+#[test]
+fn tf32_is_rounded_to_nearest_even() {
+    const WORDS: [(u32, u32); 12] = [
+        (0x3F80_0FFF, 0x3F80_0000),
+        (0x3F80_1000, 0x3F80_0000),
+        (0x3F80_1001, 0x3F80_2000),
+        (0xBF80_3000, 0xBF80_4000),
+        (0x7F7F_EFFF, 0x7F7F_E000),
+        (0x7F7F_F000, 0x7F80_0000),
+        (0xFF80_0000, 0xFF80_0000),
+        (0x7F80_0001, 0x7FFF_E000),
+        (0xFFC0_0000, 0x7FFF_E000),
+        (0x8000_1001, 0x8000_2000),
+        (0x0040_0000, 0x0040_0000),
+        (0x0000_1000, 0x0000_0000),
+    ];
+    let input: Vec<u8> = WORDS
+        .iter()
+        .flat_map(|(from, _)| from.to_le_bytes())
+        .collect();
+    for data_type in [DataType::Tfloat32, DataType::Tfloat32Ftz] {
+        let tensor = Tensor::new(data_type, 32, &[12], &[12]);
+        let out = program(&tensor, &input, &[0], AREA, 48, 48).run();
+        assert_eq!(out[..12], WORDS.map(|(_, to)| to), "{data_type:?}");
+    }
+}
+
+#[test]
+fn f32_with_ftz_is_loaded_as_it_is() {
+    let input: Vec<u8> = [1u32, 0x8000_0001, 0x007F_FFFF, 0xFFC0_0001]
+        .into_iter()
+        .flat_map(u32::to_le_bytes)
+        .collect();
+    let tensor = Tensor::new(DataType::Float32Ftz, 32, &[4], &[4]);
+    let out = program(&tensor, &input, &[0], AREA, 16, 16).run_bytes();
+    assert_eq!(out[..16], input);
 }
 
 /// Packed 4-bit elements are copied as they are: 256 of them fill a row of the 128-byte swizzle.

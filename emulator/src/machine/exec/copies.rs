@@ -103,7 +103,7 @@ pub fn bulk(cluster: &mut Cluster, at: At, copy: &BulkCopy, active: u32) -> Step
                 check_window(cluster, source, bytes, tma::bulk::BULK_GRANULE)?;
                 check_window(cluster, destination, bytes, tma::bulk::BULK_GRANULE)?;
                 check_barrier(cluster, barrier)?;
-                let reduction = copy.reduction.map(|(op, ty)| Reduction { op, ty });
+                let reduction = copy.reduction.map(|(op, ty)| Reduction::of(op, ty));
                 let work = Work::SharedCopy(SharedCopy {
                     source,
                     destination,
