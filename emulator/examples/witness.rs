@@ -6,9 +6,9 @@
 //! witness ptx DIR        writes each case's PTX to a file of its own, for ptxas
 //! ```
 //!
-//! Lines of `golden.txt` are `exact`, `open` or `approximate`, the case and the hash of its words; or `failed`, the case
-//! and why. Cases run in a child process, since nothing runs in a process whose kernel failed: the next child goes on
-//! behind it.
+//! Lines of `golden.txt`, which belongs into `tests/golden/h100.txt`, are `exact`, the case and the hash of its words;
+//! `approximate`, the case and the words of its first CTA; or `failed`, the case and why. Cases run in a child process,
+//! since nothing runs in a process whose kernel failed: the next child goes on behind it.
 
 #[path = "../tests/golden/cases/mod.rs"]
 mod cases;
@@ -22,8 +22,7 @@ use std::path::Path;
 use std::process::Command;
 use std::ptr::{null, null_mut};
 
-use cases::lanes::{F32_PAIR_TO_F32, F32_TO_F32, WORD_TO_WORD};
-use cases::{Case, exact, hash, open};
+use cases::{Case, approximations, exact, hash, lanes};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -47,48 +46,16 @@ fn main() -> Result<(), Failure> {
     }
 }
 
-/// Approximations, whose last bits are the device's own: recorded, but not golden, since the emulator has other ones.
-fn approximations() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for instruction in [
-        "ex2.approx.f32",
-        "ex2.approx.ftz.f32",
-        "lg2.approx.f32",
-        "lg2.approx.ftz.f32",
-        "rcp.approx.f32",
-        "rcp.approx.ftz.f32",
-        "sqrt.approx.f32",
-        "rsqrt.approx.f32",
-        "rsqrt.approx.ftz.f32",
-        "sin.approx.f32",
-        "cos.approx.f32",
-        "tanh.approx.f32",
-    ] {
-        cases.push(F32_TO_F32.long_case(instruction));
-    }
-    for instruction in [
-        "ex2.approx.f16x2",
-        "ex2.approx.ftz.bf16x2",
-        "tanh.approx.f16x2",
-        "tanh.approx.bf16x2",
-    ] {
-        cases.push(WORD_TO_WORD.long_case(instruction));
-    }
-    cases.push(F32_PAIR_TO_F32.long_case("div.approx.f32"));
-    cases
-}
+/// CTAs of an approximation's case.
+const CTAS: usize = 256;
 
-/// Those whose names contain the variable `ONLY`, with the word that `golden.txt` has for them; those last whose programs could end the context.
+/// The cases whose names contain the variable `ONLY`, with the word that `golden.txt` has for them.
 fn all() -> Vec<(&'static str, Case)> {
-    let kinds = [
-        ("exact", exact()),
-        ("approximate", approximations()),
-        ("open", open()),
-    ];
     let only = std::env::var("ONLY").unwrap_or_default();
-    kinds
-        .into_iter()
-        .flat_map(|(kind, cases)| cases.into_iter().map(move |case| (kind, case)))
+    let approximations = approximations::cases(CTAS).into_iter().map(|one| one.case);
+    let exact = exact().into_iter().map(|case| ("exact", case));
+    exact
+        .chain(approximations.map(|case| ("approximate", case)))
         .filter(|(_, case)| case.name.contains(&only))
         .collect()
 }
@@ -366,8 +333,11 @@ fn record_in_child(folder: &Path) -> Result<(), Failure> {
             Ok(words) => {
                 let bytes: Vec<u8> = to_bytes(&words).collect();
                 raw.write_all(&bytes)?;
-                let hash = hash(bytes);
-                writeln!(golden, "{kind}\t{}\t{hash:016x}", case.name)?;
+                let result = match *kind {
+                    "approximate" => lanes::in_hexadecimal(&words[..lanes::THREADS]),
+                    _ => format!("{:016x}", hash(bytes)),
+                };
+                writeln!(golden, "{kind}\t{}\t{result}", case.name)?;
             }
             Err(error) => {
                 raw.write_all(&vec![0xA5; 4 * case.output_words])?;

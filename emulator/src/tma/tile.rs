@@ -32,7 +32,7 @@ const GAP: u8 = 0xFF;
 const MAX_ROW_BYTES: usize = 2048;
 
 /// Bytes that no swizzle but [`Swizzle::B128Atom32Flip8`] splits.
-const CHUNK: usize = 16;
+pub const CHUNK: usize = 16;
 
 /// Read access to global memory.
 pub trait GlobalRead {

@@ -312,6 +312,32 @@ fn tiles_must_not_cover_a_live_barrier() {
         .fail_with("cp.async.bulk.tensor", "live barrier");
 }
 
+/// … but they may lie around one, where the box is narrower than the swizzle.
+#[test]
+fn a_barrier_may_lie_between_the_rows_of_a_tile() {
+    let tensor = Tensor::new(DataType::Uint8, 8, &[64, 8], &[16, 8]).swizzle(Swizzle::B128);
+    let load = instruction(&[0, 0], "%r10", "%r1");
+    let body = |barrier: u32| {
+        format!(
+            r"
+    {BARRIERS}
+    @%p31 mbarrier.init.shared::cta.b64 [%r1+{barrier}], 1;
+    @%p31 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r1], 128;
+    add.u32 %r10, %r1, {AREA};
+    @%p31 {load}
+    {}",
+            wait(0, 0)
+        )
+    };
+    let program = |barrier| {
+        Program::with_input(&body(barrier), &noise(tensor.bytes()))
+            .map(|address| tensor.encode(address))
+    };
+    // The first row is the first 16 bytes of 128.
+    program(AREA + 64).run();
+    program(AREA + 8).fail_with("cp.async.bulk.tensor", "live barrier");
+}
+
 /// `prefetch.tensormap` reads nothing but the map, which has to be readable and aligned.
 #[test]
 fn prefetching_a_map_checks_its_address() {

@@ -1,6 +1,6 @@
 //! Stores and reductions from shared to global memory, and the bulk groups through which they complete.
 
-use super::copies::{check_window, shared_region, tile_region};
+use super::copies::{check_tile, check_window, shared_region, tile_region};
 use super::{Flow, tensor_map};
 use crate::isa::ir::{AtomicOp, BulkCopy, Space, TmaStore, Type};
 use crate::machine::cluster::{At, Cluster};
@@ -10,7 +10,6 @@ use crate::machine::report::{FailureKind, Step};
 use crate::machine::store::{Reduction, StoreRead, StoreWrite, Target, Tile};
 use crate::machine::warp::{Wait, lanes};
 use crate::tma::bulk::BULK_GRANULE;
-use crate::tma::tile::TILE_ALIGNMENT;
 use crate::tma::{self, DataType};
 
 /// `cp.async.bulk.tensor` and `cp.reduce.async.bulk.tensor`, shared to global. Each lane issues a store of its own.
@@ -28,7 +27,7 @@ pub fn tensor(cluster: &mut Cluster, at: At, store: &TmaStore, active: u32) -> S
         let available = cluster.ctas[at.cta].shared.window().len();
         tma::check_store(&map, &coordinates, source.offset, available)
             .map_err(FailureKind::tile)?;
-        check_window(cluster, source, map.extent_bytes(), TILE_ALIGNMENT)?;
+        check_tile(cluster, &map, source)?;
         let reduction = match store.reduction {
             None => None,
             Some(op) => Some(reduction_of(op, map.data_type())?),

@@ -233,9 +233,14 @@ impl TensorMap {
         self.rows_of(self.row_pitch())
     }
 
+    /// Whether nothing lies between the rows of the tile in shared memory.
+    pub fn has_adjacent_rows(&self) -> bool {
+        self.row_pitch() == self.row_bytes()
+    }
+
     /// Whether its elements take all bytes of the tile in shared memory.
     pub fn is_dense(&self) -> bool {
-        !self.data_type.is_gapped() && self.row_pitch() == self.row_bytes()
+        !self.data_type.is_gapped() && self.has_adjacent_rows()
     }
 
     fn rows_of(&self, bytes: u32) -> u32 {

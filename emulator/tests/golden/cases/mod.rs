@@ -4,6 +4,7 @@
 //! of the input and of the output, and computes from random numbers of one distribution.
 
 mod addresses;
+pub mod approximations;
 mod collectives;
 pub mod lanes;
 mod matrix_loads;
@@ -28,23 +29,13 @@ pub struct Case {
 pub fn exact() -> Vec<Case> {
     [
         warpgroup::cases(),
+        warpgroup::descriptors(),
         mma::cases(),
         matrix_loads::cases(),
         lanes::cases(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
-/// What is recorded to learn from, and not all emulated.
-#[allow(dead_code, reason = "recorded by the example, not tested")]
-pub fn open() -> Vec<Case> {
-    [
         collectives::cases(),
         addresses::cases(),
         sums::cases(),
-        warpgroup::descriptors(),
     ]
     .into_iter()
     .flatten()
