@@ -6,7 +6,9 @@
 //! witness ptx DIR        writes each case's PTX to a file of its own, for ptxas
 //! ```
 //!
-//! `golden.txt` belongs into `tests/golden/h200.txt`.
+//! Lines of `golden.txt`, which belongs into `tests/golden/h100.txt`, are `exact`, the case and the hash of its words;
+//! `approximate`, the case and the words of its first CTA; or `failed`, the case and why. Cases run in a child process,
+//! since nothing runs in a process whose kernel failed: the next child goes on behind it.
 
 #[path = "../tests/golden/cases/mod.rs"]
 mod cases;
@@ -14,15 +16,18 @@ mod cases;
 mod emulate;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
-use std::fmt::Write;
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 use std::ptr::{null, null_mut};
 
-use cases::lanes::{F32_PAIR_TO_F32, F32_TO_F32, WORD_TO_WORD};
-use cases::{Case, exact, hash, open};
+use cases::{Case, approximations, exact, hash, lanes};
 
 type Failure = Box<dyn std::error::Error>;
+
+/// The verb by which [`record`] starts its children.
+const CHILD: &str = "gpu-child";
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().collect();
@@ -31,6 +36,7 @@ fn main() -> Result<(), Failure> {
             let folder = Path::new(folder);
             match verb.as_str() {
                 "gpu" => record(folder),
+                CHILD => record_in_child(folder),
                 "emulate" => compare(folder),
                 "ptx" => write_ptx(folder),
                 _ => Err("the first argument is gpu, emulate or ptx".into()),
@@ -40,47 +46,22 @@ fn main() -> Result<(), Failure> {
     }
 }
 
-/// Approximations, whose last bits are the device's own: recorded, but not golden, since the emulator has other ones.
-fn approximations() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for instruction in [
-        "ex2.approx.f32",
-        "ex2.approx.ftz.f32",
-        "lg2.approx.f32",
-        "lg2.approx.ftz.f32",
-        "rcp.approx.f32",
-        "rcp.approx.ftz.f32",
-        "sqrt.approx.f32",
-        "rsqrt.approx.f32",
-        "rsqrt.approx.ftz.f32",
-        "sin.approx.f32",
-        "cos.approx.f32",
-        "tanh.approx.f32",
-    ] {
-        cases.push(F32_TO_F32.long_case(instruction));
-    }
-    for instruction in [
-        "ex2.approx.f16x2",
-        "ex2.approx.ftz.bf16x2",
-        "tanh.approx.f16x2",
-        "tanh.approx.bf16x2",
-    ] {
-        cases.push(WORD_TO_WORD.long_case(instruction));
-    }
-    cases.push(F32_PAIR_TO_F32.long_case("div.approx.f32"));
-    cases
-}
+/// CTAs of an approximation's case.
+const CTAS: usize = 256;
 
-/// Those last whose programs could end the context.
-fn all() -> Vec<Case> {
-    let mut cases = exact();
-    cases.extend(approximations());
-    cases.extend(open());
-    cases
+/// The cases whose names contain the variable `ONLY`, with the word that `golden.txt` has for them.
+fn all() -> Vec<(&'static str, Case)> {
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let approximations = approximations::cases(CTAS).into_iter().map(|one| one.case);
+    let exact = exact().into_iter().map(|case| ("exact", case));
+    exact
+        .chain(approximations.map(|case| ("approximate", case)))
+        .filter(|(_, case)| case.name.contains(&only))
+        .collect()
 }
 
 fn write_ptx(folder: &Path) -> Result<(), Failure> {
-    for (index, case) in all().iter().enumerate() {
+    for (index, (_, case)) in all().iter().enumerate() {
         let text = format!("// {}\n{}", case.name, case.ptx);
         fs::write(folder.join(format!("{index:04}.ptx")), text)?;
     }
@@ -98,25 +79,36 @@ fn compare(folder: &Path) -> Result<(), Failure> {
         .0
         .iter()
         .map(|word| u32::from_le_bytes(*word));
-    let only = std::env::var("ONLY").unwrap_or_default();
+    let golden = fs::read_to_string(folder.join("golden.txt"))?;
+    let cases = all();
     let mut different = 0;
-    for case in &all() {
+    for line in golden.lines().filter(|line| !line.starts_with('#')) {
+        let [kind, name, _] = line.split('\t').collect::<Vec<_>>()[..] else {
+            return Err(format!("not understood: {line}").into());
+        };
+        let case = cases
+            .iter()
+            .map(|(_, case)| case)
+            .find(|case| case.name == name);
+        let case = case.ok_or_else(|| format!("no such case: {name}"))?;
         let expected: Vec<u32> = words.by_ref().take(case.output_words).collect();
-        if !case.name.contains(&only) {
-            continue;
-        }
         match emulate::run(case) {
+            Err(_) if kind == "failed" => {}
+            Ok(found) if kind != "failed" && found == expected => {}
             Err(error) => {
                 different += 1;
-                println!("{}: {error}", case.name);
+                println!("{name}: {error}");
             }
-            Ok(found) if found == expected => {}
+            Ok(_) if kind == "failed" => {
+                different += 1;
+                println!("{name}: the GPU failed");
+            }
             Ok(found) => {
                 different += 1;
                 let places: Vec<usize> = (0..found.len())
                     .filter(|i| found[*i] != expected[*i])
                     .collect();
-                println!("{}: {} of {} differ", case.name, places.len(), found.len());
+                println!("{name}: {} of {} differ", places.len(), found.len());
                 for i in places.into_iter().take(4) {
                     println!(
                         "    word {i}: GPU {:08x}, emulator {:08x}",
@@ -304,35 +296,61 @@ impl Gpu {
     }
 }
 
+/// How many cases a record has lines for.
+fn recorded(folder: &Path) -> Result<usize, Failure> {
+    let text = fs::read_to_string(folder.join("golden.txt"))?;
+    Ok(text.lines().filter(|line| !line.starts_with('#')).count())
+}
+
 fn record(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder)?;
     let gpu = Gpu::open()?;
-    let mut golden = format!("# {}, driver API {}\n", gpu.name, gpu.version);
-    let mut raw = Vec::new();
-    let (exact, approximations) = (exact().len(), approximations().len());
-    for (index, case) in all().iter().enumerate() {
+    let header = format!("# {}, driver API {}\n", gpu.name, gpu.version);
+    fs::write(folder.join("golden.txt"), header)?;
+    File::create(folder.join("words.bin"))?;
+    let count = all().len();
+    loop {
+        let before = recorded(folder)?;
+        if before == count {
+            break;
+        }
+        let program = std::env::current_exe()?;
+        let status = Command::new(program).arg(CHILD).arg(folder).status()?;
+        if recorded(folder)? == before {
+            return Err(format!("case {before}: the child ended with {status}").into());
+        }
+    }
+    report_targets(&gpu)
+}
+
+/// Records from the first case on that has no line, up to one that fails.
+fn record_in_child(folder: &Path) -> Result<(), Failure> {
+    let gpu = Gpu::open()?;
+    let append = |name| OpenOptions::new().append(true).open(folder.join(name));
+    let (mut golden, mut raw) = (append("golden.txt")?, append("words.bin")?);
+    for (kind, case) in all().iter().skip(recorded(folder)?) {
         match gpu.run(case) {
             Ok(words) => {
-                raw.extend(to_bytes(&words));
-                let kind = match index {
-                    _ if index < exact => "exact",
-                    _ if index < exact + approximations => "approximate",
-                    _ => "open",
+                let bytes: Vec<u8> = to_bytes(&words).collect();
+                raw.write_all(&bytes)?;
+                let result = match *kind {
+                    "approximate" => lanes::in_hexadecimal(&words[..lanes::THREADS]),
+                    _ => format!("{:016x}", hash(bytes)),
                 };
-                writeln!(
-                    golden,
-                    "{kind}\t{}\t{:016x}",
-                    case.name,
-                    hash(to_bytes(&words))
-                )?;
+                writeln!(golden, "{kind}\t{}\t{result}", case.name)?;
             }
             Err(error) => {
-                println!("{error}");
-                raw.extend(std::iter::repeat_n(0xA5, 4 * case.output_words));
+                raw.write_all(&vec![0xA5; 4 * case.output_words])?;
+                writeln!(golden, "failed\t{}\t{error}", case.name)?;
+                return Ok(());
             }
         }
     }
-    fs::write(folder.join("golden.txt"), golden)?;
-    fs::write(folder.join("words.bin"), raw)?;
+    Ok(())
+}
+
+/// Which targets' PTX the driver takes.
+fn report_targets(gpu: &Gpu) -> Result<(), Failure> {
     for target in [
         "sm_80", "sm_90", "sm_90a", "sm_100", "sm_100a", "sm_100f", "sm_120a",
     ] {

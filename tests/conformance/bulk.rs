@@ -36,6 +36,15 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
+/// Subnormal addends and sums.
+pub fn subnormals() -> Vec<Case> {
+    let name = "bulk_reduce_add_f32 of subnormals".to_owned();
+    let mut case = store(name, "bulk_reduce_add_f32", 1024, 0);
+    noise::make_small(&mut case.input);
+    noise::make_small(&mut case.output);
+    vec![case]
+}
+
 const REDUCTIONS: [&str; 27] = [
     "bulk_reduce_add_u32",
     "bulk_reduce_add_s32",

@@ -36,6 +36,12 @@ pub fn cases() -> Vec<Case> {
         multicast::cases(),
         launches::cases(),
         tma_load::unaligned(),
+        tma_load::tf32(),
+        tma_store::tf32(),
+        tma_store::unaligned(),
+        tma_store::subnormals(),
+        tma_store::combinations(),
+        bulk::subnormals(),
     ];
     let cases: Vec<Case> = families.into_iter().flatten().collect();
     let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();

@@ -20,6 +20,35 @@ pub fn bytes(name: &str, count: usize) -> Vec<u8> {
     bytes
 }
 
+/// Leaves f32 elements the four least exponents, subnormals' among them.
+pub fn make_small(bytes: &mut [u8]) {
+    for element in bytes.as_chunks_mut().0 {
+        let word = u32::from_le_bytes(*element);
+        *element = (word & 0x81FF_FFFF).to_le_bytes();
+    }
+}
+
+/// 128 f32 elements about ties of TF32: zeros, subnormals, numbers that might round to infinity, NaN, of both signs.
+pub fn about_ties() -> Vec<u8> {
+    const ABOVE: [u32; 8] = [
+        0x0000_0000,
+        0x0000_2000,
+        0x0080_0000,
+        0x3F80_0000,
+        0x3F80_2000,
+        0x7F7F_C000,
+        0x7F7F_E000,
+        0x7F80_0000,
+    ];
+    const BELOW: [u32; 8] = [0, 1, 0x0800, 0x0FFF, 0x1000, 0x1001, 0x1800, 0x1FFF];
+    ABOVE
+        .into_iter()
+        .flat_map(|above| BELOW.map(|below| above | below))
+        .flat_map(|magnitude| [magnitude, magnitude | 1 << 31])
+        .flat_map(u32::to_le_bytes)
+        .collect()
+}
+
 /// Numbers below a bound, for choices.
 pub struct Choices(Box<dyn Iterator<Item = u64>>);
 

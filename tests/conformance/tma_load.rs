@@ -49,6 +49,19 @@ pub fn unaligned() -> Vec<Case> {
     ]
 }
 
+/// How elements become TF32.
+pub fn tf32() -> Vec<Case> {
+    [Type::Tfloat32, Type::Tfloat32Ftz]
+        .map(|data_type| {
+            let map = Map::dense(data_type, &[16, 8], &[16, 8]);
+            let name = format!("load {data_type:?} about ties and infinity");
+            let mut case = load(name, map, &[0, 0], 0);
+            case.input = noise::about_ties();
+            case
+        })
+        .into()
+}
+
 /// Loads the box at `coordinates` to `offset` in the area.
 fn load(name: String, map: Map, coordinates: &[i32], offset: u32) -> Case {
     let area_bytes = map.area_bytes(offset);

@@ -144,3 +144,81 @@ fn reductions(cases: &mut Vec<Case>) {
         }
     }
 }
+
+/// Kinds of operations on every type, those first that are sure to run.
+pub fn combinations() -> Vec<Case> {
+    const ALL: [Type; 13] = [
+        Type::Uint32,
+        Type::Int32,
+        Type::Uint64,
+        Type::Int64,
+        Type::Uint8,
+        Type::Uint16,
+        Type::Float16,
+        Type::Bfloat16,
+        Type::Float32,
+        Type::Float32Ftz,
+        Type::Float64,
+        Type::Tfloat32,
+        Type::Tfloat32Ftz,
+    ];
+    let mut cases = Vec::new();
+    for entry in [
+        "tma_reduce_add",
+        "tma_reduce_min",
+        "tma_reduce_inc",
+        "tma_reduce_and",
+    ] {
+        for data_type in ALL {
+            let width = 128 / element_bytes(data_type) as u32;
+            let name = format!("combination {entry} {data_type:?}");
+            let map = Map::dense(data_type, &[u64::from(width), 4], &[width, 4]);
+            cases.push(store(name, entry, map, &[0, 0], 0));
+        }
+    }
+    cases
+}
+
+/// Subnormal addends and sums.
+pub fn subnormals() -> Vec<Case> {
+    [Type::Float32, Type::Float32Ftz]
+        .map(|data_type| {
+            let name = format!("tma_reduce_add {data_type:?} of subnormals");
+            let map = Map::dense(data_type, &[32, 16], &[32, 16]);
+            let mut case = store(name, "tma_reduce_add", map, &[0, 0], 0);
+            noise::make_small(&mut case.input);
+            noise::make_small(&mut case.output);
+            case
+        })
+        .into()
+}
+
+/// Innermost coordinates that are no multiple of 16 bytes, within the tensor.
+pub fn unaligned() -> Vec<Case> {
+    let at = |entry, data_type, x| {
+        let map = Map::dense(data_type, &[64, 16], &[32, 8]);
+        let name = format!("unaligned {entry} {data_type:?} at {x}");
+        store(name, entry, map, &[x, 1], 0)
+    };
+    vec![
+        at("tma_store_2d", Type::Uint8, 3),
+        at("tma_store_2d", Type::Uint32, 1),
+        at("tma_store_2d", Type::Uint32, 2),
+        at("tma_store_2d", Type::Uint64, 1),
+        at("tma_reduce_add", Type::Uint32, 1),
+    ]
+}
+
+/// Elements that a load of their type rounds.
+pub fn tf32() -> Vec<Case> {
+    [Type::Tfloat32, Type::Tfloat32Ftz, Type::Float32Ftz]
+        .map(|data_type| {
+            let name = format!("store {data_type:?} about ties and infinity");
+            let map = Map::dense(data_type, &[16, 8], &[16, 8]);
+            let mut case = store(name, "tma_store_2d", map, &[0, 0], 0);
+            let elements = noise::about_ties();
+            case.input[..elements.len()].copy_from_slice(&elements);
+            case
+        })
+        .into()
+}

@@ -355,19 +355,28 @@ fn read_words(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     Ok(by_name)
 }
 
-/// The hashes of the cases that ran, below what they ran on.
+/// A line a case, below what they ran on: the hash of its output, or why it failed.
 fn write_golden(folder: &Path, emulator: bool) -> Result<(), Failure> {
     let ordinal = open(emulator)?;
     let name = cust::device::Device::get_device(ordinal)?.name()?;
     let (major, minor) = driver::info()?.version;
     let mut text = format!(
-        "# {name}, driver {} (API {major}.{minor}), {}. Case, FNV-1a of its output (tests/examples/conform.rs).\n",
+        "# {name}, driver {} (API {major}.{minor}), {}. Case, FNV-1a of its output or its error (tests/examples/conform.rs).\n",
         kernel_driver(emulator),
         today()?,
     );
     let words = read_words(folder)?;
-    for (name, bytes) in &words {
-        text.push_str(&format!("{name}\t{:016x}\n", hash(bytes)));
+    let mut lines = BTreeMap::new();
+    for (name, entry) in read_index(folder)? {
+        let line = match (entry, words.get(&name)) {
+            (Entry::Failed { why }, _) => format!("failed: {why}"),
+            (_, Some(bytes)) => format!("{:016x}", hash(bytes)),
+            _ => continue,
+        };
+        lines.insert(name, line);
+    }
+    for (name, line) in lines {
+        text.push_str(&format!("{name}\t{line}\n"));
     }
     fs::write(folder.join("golden.txt"), text)?;
     Ok(())
@@ -409,22 +418,33 @@ fn today() -> Result<String, Failure> {
 
 fn compare(folder: &Path, only: &str) -> Result<(), Failure> {
     let words = read_words(folder)?;
+    let index: BTreeMap<String, Entry> = read_index(folder)?.into_iter().collect();
     let ordinal = open(true)?;
     let (mut equal, mut different) = (0, 0);
     for case in chosen(only) {
-        let Some(expected) = words.get(&case.name) else {
-            println!("{}: not in the folder", case.name);
-            continue;
-        };
-        match Runner::new(ordinal, PTX)?.run(&case) {
-            Ok(found) if found == *expected => equal += 1,
-            Ok(found) => {
-                different += 1;
-                print_difference(&case.name, expected, &found);
+        let name = &case.name;
+        let failed = match index.get(name) {
+            Some(Entry::Failed { why }) => Some(why.as_str()),
+            Some(Entry::Ran { .. }) => None,
+            Some(Entry::Skipped) | None => {
+                println!("{name}: not in the folder");
+                continue;
             }
-            Err(error) => {
+        };
+        match (Runner::new(ordinal, PTX)?.run(&case), words.get(name)) {
+            (Err(error), None) if failed == error.to_string().lines().next() => equal += 1,
+            (Ok(found), Some(expected)) if found == *expected => equal += 1,
+            (Ok(found), Some(expected)) => {
                 different += 1;
-                println!("{}: {error}", case.name);
+                print_difference(name, expected, &found);
+            }
+            (Ok(_), None) => {
+                different += 1;
+                println!("{name}: the GPU failed: {}", failed.unwrap_or_default());
+            }
+            (Err(error), _) => {
+                different += 1;
+                println!("{name}: {error}");
             }
         }
     }

@@ -4,6 +4,7 @@ use std::ffi::c_void;
 
 use super::abi::{Out, answer, elements};
 use super::report;
+use super::state::driver;
 use super::status::Status;
 use crate::tma::{
     DataType, Interleave, L2Promotion, OutOfBoundsFill, Swizzle, TensorMap, TiledDescription,
@@ -16,6 +17,17 @@ type Map = [u8; 128];
 
 /// Of a `CUtensorMap` (CUDA driver API, tensor map object management).
 const MAP_ALIGNMENT: usize = 64;
+
+/// Whether the type or the swizzle came with compute capability 10.0.
+fn is_of_blackwell(description: &TiledDescription) -> bool {
+    matches!(
+        description.data_type,
+        DataType::U4x16Align8 | DataType::U4x16Align16 | DataType::U6x16Align16
+    ) || matches!(
+        description.swizzle,
+        Swizzle::B128Atom32 | Swizzle::B128Atom32Flip8 | Swizzle::B128Atom64
+    )
+}
 
 /// # Safety
 /// The arrays are null or have `rank` elements, `global_strides` one fewer.
@@ -58,6 +70,15 @@ unsafe extern "C" fn cuTensorMapEncodeTiled(
                     .ok_or(Status::INVALID_VALUE)?,
             }
         };
+        if is_of_blackwell(&description) && driver()?.device.properties.compute_capability < (10, 0)
+        {
+            let message = format!(
+                "cuTensorMapEncodeTiled: {:?} with the swizzle {:?} needs compute capability 10.0",
+                description.data_type, description.swizzle
+            );
+            report::file(message, false);
+            return Err(Status::INVALID_VALUE);
+        }
         let encoded = TensorMap::encode_tiled(&description).map_err(|error| {
             report::file(format!("cuTensorMapEncodeTiled: {error}"), false);
             Status::INVALID_VALUE

@@ -51,9 +51,9 @@ pub fn combine(op: AtomicOp, ty: Type, old: u64, a: u64, b: u64) -> u64 {
     }
 }
 
-/// [`combine`] on global memory, where `.add.f32` takes and leaves subnormals as zeros of their sign; on shared memory
-/// it does not (PTX ISA §9.7.13.5, §9.7.9.25.4.2).
-pub fn combine_global(op: AtomicOp, ty: Type, old: u64, a: u64, b: u64) -> u64 {
+/// [`combine`], but `.add.f32` takes and leaves subnormals as zeros of their sign: as `atom` and `red` do on global
+/// memory, not on shared memory (PTX ISA §9.7.13.5), and reductions of tensors whose type says so.
+pub fn combine_flushed(op: AtomicOp, ty: Type, old: u64, a: u64, b: u64) -> u64 {
     match (op, ty) {
         (AtomicOp::Add, Type::F32) => float(op, Format::F32, false, true, old, a),
         _ => combine(op, ty, old, a, b),
@@ -125,10 +125,13 @@ mod tests {
     fn sums_of_f32_flush_in_global_memory_alone() {
         let least = 1u64;
         assert_eq!(combine(AtomicOp::Add, Type::F32, least, least, 0), 2);
-        assert_eq!(combine_global(AtomicOp::Add, Type::F32, least, least, 0), 0);
+        assert_eq!(
+            combine_flushed(AtomicOp::Add, Type::F32, least, least, 0),
+            0
+        );
         let negative = 0x8000_0001;
         assert_eq!(
-            combine_global(AtomicOp::Add, Type::F32, negative, negative, 0),
+            combine_flushed(AtomicOp::Add, Type::F32, negative, negative, 0),
             0x8000_0000
         );
     }

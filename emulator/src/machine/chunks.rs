@@ -102,13 +102,13 @@ impl Cluster<'_> {
                 destination,
                 barrier,
                 // With gaps a piece credits fewer bytes than it writes: it lands whole.
-            } if !map.data_type().is_gapped() => {
+            } if map.is_dense() => {
                 // Tiles are laid out by absolute address.
                 let window = self.ctas[destination.cta as usize].shared.window();
                 let mut window = window.to_vec();
                 let start = destination.offset;
                 let bytes = tma::load_tile(map, coordinates, start, &self.global, &mut window)
-                    .map_err(FailureKind::tma)?;
+                    .map_err(FailureKind::tile)?;
                 let tile = window[start as usize..(start + bytes) as usize].to_vec();
                 Ok(Some((*destination, *barrier, tile)))
             }

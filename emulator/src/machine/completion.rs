@@ -69,7 +69,7 @@ impl Cluster<'_> {
                 let window = self.ctas[destination.cta as usize].shared.window_mut();
                 let bytes =
                     tma::load_tile(&map, &coordinates, destination.offset, &self.global, window)
-                        .map_err(FailureKind::tma)?;
+                        .map_err(FailureKind::tile)?;
                 self.report.tma_bytes += u64::from(bytes);
                 self.complete_tx(barrier, bytes)
             }

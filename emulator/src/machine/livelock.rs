@@ -344,7 +344,7 @@ fn effect(op: &Op, warp: &Warp, active: u32) -> Effect {
             let changes = |lane| {
                 let [old, a] = [Src::Reg(*found), *a].map(|source| warp.value(source, lane));
                 let b = b.map_or(0, |b| warp.value(b, lane));
-                let new = atomics::combine_global(*op, *ty, old, a, b);
+                let new = atomics::combine_flushed(*op, *ty, old, a, b);
                 (new ^ old) << (64 - 8 * bytes) != 0
             };
             match lanes(active).any(changes) {

@@ -32,7 +32,7 @@ impl SharedCopy {
         let to = &mut cluster.ctas[destination.cta as usize].shared;
         match reduction {
             None => to.window_mut()[range(destination)].copy_from_slice(&data),
-            Some(Reduction { op, ty }) => {
+            Some(Reduction { op, ty, .. }) => {
                 let size = element_bytes(ty)?;
                 for (index, source) in data.chunks_exact(size as usize).enumerate() {
                     let offset = destination.offset + size * index as u32;
@@ -67,7 +67,7 @@ impl AsyncStore {
             let offset = self.destination.offset + self.element_bytes * index as u32;
             let value = match self.reduction {
                 None => *element,
-                Some(Reduction { op, ty }) => {
+                Some(Reduction { op, ty, .. }) => {
                     let old = shared.load(offset, self.element_bytes);
                     combine(op, ty, old, *element, 0)
                 }

@@ -17,6 +17,7 @@ use super::order::{Finding, Warning};
 use super::registers::RegisterMisuse;
 use super::schedule::Schedule;
 use crate::isa::ir::Kernel;
+use crate::tma::TmaFault;
 
 pub use place::{Copied, Place, Role};
 pub use stall::{InFlight, Stall, StallReason, StallReport, StalledGroup};
@@ -216,6 +217,7 @@ impl LaunchFailure {
             DivergentAligned { .. }
             | NotAMember { .. }
             | IllegalOperand { .. }
+            | IllegalTma { .. }
             | Cluster(ClusterFault::RemoteAddress { .. }) => FailureClass::IllegalInstruction,
             _ => FailureClass::LaunchFailed,
         }
@@ -338,6 +340,8 @@ pub enum FailureKind {
     Dependent(Box<DependentRace>),
     #[error("tensor memory accelerator: {0}")]
     Tma(String),
+    #[error("tensor memory accelerator: {0}")]
+    IllegalTma(String),
     #[error("tensor core: {0}")]
     Tensor(String),
     #[error(
@@ -373,6 +377,14 @@ impl FailureKind {
     /// A rule of TMA and bulk copies that was broken.
     pub(super) fn tma(error: impl ToString) -> Self {
         Self::Tma(error.to_string())
+    }
+
+    /// A rule of tensor copies that was broken.
+    pub(super) fn tile(fault: TmaFault) -> Self {
+        match fault.is_illegal_instruction() {
+            true => Self::IllegalTma(fault.to_string()),
+            false => Self::Tma(fault.to_string()),
+        }
     }
 
     pub(super) fn unsupported(what: impl ToString) -> Self {

@@ -17,6 +17,8 @@ use crate::tma::{self, TensorMap};
 pub struct Reduction {
     pub op: AtomicOp,
     pub ty: Type,
+    /// Sums of f32 take and leave subnormals as zeros of their sign.
+    pub ftz: bool,
 }
 
 /// A tile of a tensor in global memory.
@@ -135,14 +137,20 @@ impl StoreWrite {
 }
 
 impl Reduction {
+    /// One that keeps subnormals.
+    pub fn of(op: AtomicOp, ty: Type) -> Self {
+        Self { op, ty, ftz: false }
+    }
+
     /// Each element on its own: there is no order among them (PTX ISA §9.7.9.25.4.2).
     fn apply(self, global: &GlobalView, address: u64, operands: &[u8]) -> Step<()> {
         let bytes = atomics::element_bytes(self.ty)?;
         for (index, operand) in operands.chunks_exact(bytes as usize).enumerate() {
             let address = address + index as u64 * u64::from(bytes);
             let operand = atomics::element(operand);
-            global.update(address, bytes.into(), |old| {
-                atomics::combine_global(self.op, self.ty, old, operand, 0)
+            global.update(address, bytes.into(), |old| match self.ftz {
+                true => atomics::combine_flushed(self.op, self.ty, old, operand, 0),
+                false => atomics::combine(self.op, self.ty, old, operand, 0),
             })?;
         }
         Ok(())

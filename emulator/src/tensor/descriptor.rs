@@ -65,6 +65,8 @@ pub struct SmemDescriptor {
     /// K-major: from one group of eight rows to the next.
     pub stride: u32,
     pub swizzle: Swizzle,
+    /// The line of 128 bytes, modulo the pattern's, where the swizzle's pattern begins.
+    pub base_offset: u32,
 }
 
 impl SmemDescriptor {
@@ -98,8 +100,17 @@ impl SmemDescriptor {
         if swizzle != Swizzle::None {
             check_base_offset(descriptor)?;
         }
-        let decoded = SmemDescriptor::placed(descriptor, swizzle)?;
-        let period = swizzle.period();
+        let decoded = SmemDescriptor::placed(descriptor, swizzle);
+        let (start, period) = (decoded.start, swizzle.period());
+        // A start inside the first row is how a kernel steps along K.
+        if swizzle != Swizzle::None && start % period >= 128 {
+            return Err(DescriptorError::PatternStart {
+                descriptor,
+                start,
+                swizzle,
+                period,
+            });
+        }
         if swizzle != Swizzle::None && !decoded.stride.is_multiple_of(period) {
             return Err(DescriptorError::PatternStride {
                 descriptor,
@@ -122,35 +133,28 @@ impl SmemDescriptor {
             descriptor,
             0b11 << 14 | 0b11 << 30 | 0b111 << 46 | 0x3ff << 52,
         )?;
-        check_base_offset(descriptor)?;
         let swizzle = match field(descriptor, 62, 2) {
             0 => Swizzle::None,
             1 => Swizzle::B128,
             2 => Swizzle::B64,
             _ => Swizzle::B32,
         };
-        SmemDescriptor::placed(descriptor, swizzle)
+        Ok(SmemDescriptor {
+            base_offset: field(descriptor, 49, 3) as u32,
+            ..SmemDescriptor::placed(descriptor, swizzle)
+        })
     }
 
-    /// Where the matrix lies. Base offset 0 states that every pattern begins on its natural boundary; a start inside the
-    /// first row is how a kernel steps along K.
-    fn placed(descriptor: u64, swizzle: Swizzle) -> Result<SmemDescriptor, DescriptorError> {
+    /// Where the matrix lies, with a pattern that begins on its natural boundary.
+    fn placed(descriptor: u64, swizzle: Swizzle) -> SmemDescriptor {
         let bytes = |low| (field(descriptor, low, 14) as u32) << 4;
-        let (start, period) = (bytes(0), swizzle.period());
-        if swizzle != Swizzle::None && start % period >= 128 {
-            return Err(DescriptorError::PatternStart {
-                descriptor,
-                start,
-                swizzle,
-                period,
-            });
-        }
-        Ok(SmemDescriptor {
-            start,
+        SmemDescriptor {
+            start: bytes(0),
             leading: bytes(16),
             stride: bytes(32),
             swizzle,
-        })
+            base_offset: 0,
+        }
     }
 
     /// Shared-window offset of the 16 bytes `chunk` of row `row` of a K-major matrix (PTX ISA §9.7.16.3.3). The swizzle
@@ -165,7 +169,7 @@ impl SmemDescriptor {
             + row % GROUP_ROWS * pitch
             + row / GROUP_ROWS * self.stride
             + chunk * leading;
-        self.swizzle.apply(dense)
+        self.swizzle.apply_from(self.base_offset, dense)
     }
 
     /// Shared-window offset of the 16 bytes `chunk` along M or N at column `k` of an MN-major matrix (PTX ISA
@@ -187,7 +191,7 @@ impl SmemDescriptor {
             + chunk / chunks * self.leading
             + k % columns * span
             + k / columns * self.stride;
-        self.swizzle.apply(dense)
+        self.swizzle.apply_from(self.base_offset, dense)
     }
 
     /// Where `rows` rows of `chunks` × 16 bytes of a K-major matrix lie.
@@ -239,7 +243,8 @@ mod tests {
                 start: 0,
                 leading: 16,
                 stride: 1024,
-                swizzle: Swizzle::B128
+                swizzle: Swizzle::B128,
+                base_offset: 0,
             }
         );
         assert_eq!(
@@ -248,7 +253,8 @@ mod tests {
                 start: 0,
                 leading: 0,
                 stride: 128,
-                swizzle: Swizzle::None
+                swizzle: Swizzle::None,
+                base_offset: 0,
             }
         );
         assert_eq!(
@@ -257,7 +263,8 @@ mod tests {
                 start: 0,
                 leading: 0,
                 stride: 512,
-                swizzle: Swizzle::B64
+                swizzle: Swizzle::B64,
+                base_offset: 0,
             }
         );
         assert_eq!(
@@ -266,7 +273,8 @@ mod tests {
                 start: 0,
                 leading: 0,
                 stride: 256,
-                swizzle: Swizzle::B32
+                swizzle: Swizzle::B32,
+                base_offset: 0,
             }
         );
     }
@@ -318,6 +326,7 @@ mod tests {
                 leading: 128,
                 stride: if swizzle == Swizzle::None { 256 } else { swizzle.period() },
                 swizzle,
+                base_offset: 0,
             };
             let mut seen = HashSet::new();
             for row in 0..groups * 8 {
@@ -335,7 +344,7 @@ mod tests {
         /// Stepping the start address by 32 bytes reads the next K slice of a wider row.
         #[test]
         fn the_k_advance_is_a_start_offset(row in 0u32..128, step in 0u32..4, chunk in 0u32..2) {
-            let at = |start| SmemDescriptor { start, leading: 0, stride: 1024, swizzle: Swizzle::B128 };
+            let at = |start| SmemDescriptor { start, leading: 0, stride: 1024, swizzle: Swizzle::B128, base_offset: 0 };
             prop_assert_eq!(
                 at(2048 + 32 * step).chunk_address(row, chunk),
                 at(2048).chunk_address(row, 2 * step + chunk)

@@ -17,4 +17,4 @@ pub use tensor_map::{
     DataType, Field, Interleave, L2Promotion, OutOfBoundsFill, TensorMap, TensorMapError,
     TiledDescription, replace,
 };
-pub use tile::{GlobalRead, GlobalReadError, TmaFault, footprint, load_tile};
+pub use tile::{GlobalRead, GlobalReadError, TmaFault, chunks, extent, load_tile};

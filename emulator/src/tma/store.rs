@@ -16,15 +16,23 @@ pub fn check_store(
     if data_type.is_gapped() {
         return Err(TmaFault::GappedType { data_type });
     }
-    check(map, coordinates, source, available)
+    check(map, coordinates, source, available)?;
+    let below = coordinates.iter().position(|coordinate| *coordinate < 0);
+    match below {
+        Some(dimension) => Err(TmaFault::StoreBelowZero {
+            dimension,
+            coordinate: coordinates[dimension],
+        }),
+        None => Ok(()),
+    }
 }
 
-/// The dense layout of the tile at offset `source`, dimension 0 fastest. The store has been checked.
+/// The rows of the tile at offset `source` without what lies between, dimension 0 fastest. The store has been checked.
 pub fn read_tile(map: &TensorMap, source: u32, shared: &[u8]) -> Vec<u8> {
     let mut tile = vec![0; map.tile_bytes() as usize];
     let row_bytes = map.row_bytes() as usize;
     for (index, row) in tile.chunks_exact_mut(row_bytes).enumerate() {
-        let at = source + (index * row_bytes) as u32;
+        let at = source + index as u32 * map.row_pitch();
         for_each_chunk(map.swizzle(), at, row_bytes, |dense, swizzled| {
             row[dense].copy_from_slice(&shared[swizzled]);
         });

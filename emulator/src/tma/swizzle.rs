@@ -36,7 +36,13 @@ impl Swizzle {
     /// Where the byte of the dense layout's shared address `address` lies. An involution.
     #[inline]
     pub fn apply(self, address: u32) -> u32 {
-        let line = address >> 7;
+        self.apply_from(0, address)
+    }
+
+    /// As [`Self::apply`], where the pattern begins at this line instead of line 0.
+    #[inline]
+    pub fn apply_from(self, first_line: u32, address: u32) -> u32 {
+        let line = (address >> 7).wrapping_sub(first_line);
         match self {
             Swizzle::None => address,
             Swizzle::B32 => address ^ ((line & 1) << 4),

@@ -10,11 +10,20 @@ use super::tensor_map::{DataType, MAX_RANK, OutOfBoundsFill, TensorMap};
 /// Alignment of a tile in shared memory. A smaller one silently corrupts on hardware.
 pub const TILE_ALIGNMENT: u32 = 128;
 
+/// Bytes of a row from whose multiples a tile starts. At others an H100 ends the kernel.
+const COORDINATE_UNIT: i64 = 16;
+
 /// Elements of one copy unit of the 4-bit types.
 const SUB_BYTE_UNIT: i32 = 16;
 
 /// What the first coordinate of the types with gaps is a multiple of (PTX ISA §9.7.9.27.1.1).
 const GAPPED_COORDINATE: i32 = 128;
+
+/// What a NaN fill repeats, whatever the type.
+const NAN_FILL: [u8; 2] = [0xF7, 0x7F];
+
+/// What NaN becomes in TF32.
+const TF32_NAN: u32 = 0x7FFF_E000;
 
 /// What a load leaves in a gap: undefined, so what no element has by chance.
 const GAP: u8 = 0xFF;
@@ -23,7 +32,7 @@ const GAP: u8 = 0xFF;
 const MAX_ROW_BYTES: usize = 2048;
 
 /// Bytes that no swizzle but [`Swizzle::B128Atom32Flip8`] splits.
-const CHUNK: usize = 16;
+pub const CHUNK: usize = 16;
 
 /// Read access to global memory.
 pub trait GlobalRead {
@@ -54,14 +63,16 @@ pub enum TmaFault {
         available: usize,
     },
     #[error(
-        "a swizzled map ({swizzle:?}) with an inner box of {row_bytes} bytes: the row pitch of boxes narrower than the \
-         swizzle's {span} bytes is undocumented and not emulated; make the inner box {span} bytes wide"
+        "coordinate {coordinate} in dimension 0 of a tensor of {data_type:?}: a tile starts at a multiple of 16 bytes"
     )]
-    NarrowSwizzledBox {
-        swizzle: Swizzle,
-        row_bytes: u32,
-        span: u32,
+    UnalignedCoordinate {
+        data_type: DataType,
+        coordinate: i32,
     },
+    #[error(
+        "coordinate {coordinate} in dimension {dimension}: the tile of a store or reduction does not start below 0"
+    )]
+    StoreBelowZero { dimension: usize, coordinate: i32 },
     #[error("stores of {data_type:?} are not emulated: only loads of this type are documented")]
     GappedType { data_type: DataType },
     #[error(
@@ -81,9 +92,30 @@ pub enum TmaFault {
     Global(#[from] GlobalReadError),
 }
 
-/// The shared memory that a load to `destination` writes.
-pub fn footprint(map: &TensorMap, destination: u32) -> Range<u32> {
-    destination..destination.saturating_add(map.tile_bytes())
+impl TmaFault {
+    /// Whether an H100 takes the instruction for an illegal one.
+    pub fn is_illegal_instruction(&self) -> bool {
+        matches!(
+            self,
+            Self::UnalignedCoordinate { .. } | Self::StoreBelowZero { .. }
+        )
+    }
+}
+
+/// The shared memory from the start of the tile at `at` to its end.
+pub fn extent(map: &TensorMap, at: u32) -> Range<u32> {
+    at..at.saturating_add(map.extent_bytes())
+}
+
+/// Where the 16-byte chunks of the tile's rows lie in shared memory.
+pub fn chunks(map: &TensorMap, at: u32) -> impl Iterator<Item = u32> {
+    let (rows, pitch) = (map.tile_bytes() / map.row_bytes(), map.row_pitch());
+    let (row_bytes, swizzle) = (map.row_bytes(), map.swizzle());
+    (0..rows).flat_map(move |row| {
+        let row = at + row * pitch;
+        let chunks = (row..row + row_bytes).step_by(CHUNK);
+        chunks.map(move |chunk| swizzle.apply(chunk) & !(CHUNK as u32 - 1))
+    })
 }
 
 /// Copies the box at `coordinates` (innermost first) to shared memory and returns the bytes that the load credits to its
@@ -91,8 +123,9 @@ pub fn footprint(map: &TensorMap, destination: u32) -> Range<u32> {
 ///
 /// `destination` is an offset in the CTA's shared window, `shared` that window from offset 0. Element `i` of dimension
 /// `d` comes from coordinate `coordinates[d] + i * element_stride[d]`; outside the tensor the map's fill value is
-/// written. The tile is dense, dimension 0 fastest, then swizzled by absolute address (PTX ISA §5.5). Nothing is
-/// written unless the parameters are sound; a failing global read leaves earlier rows in place.
+/// written. The tile's rows, dimension 1 fastest, follow each other, at the swizzle's span where there is one, and are
+/// swizzled by absolute address (PTX ISA §5.5). Nothing is written unless the parameters are sound; a failing global
+/// read leaves earlier rows in place.
 pub fn load_tile(
     map: &TensorMap,
     coordinates: &[i32],
@@ -106,7 +139,7 @@ pub fn load_tile(
     let columns = in_bounds_bytes(map, coordinates[0]);
     for (index, address) in rows(map, coordinates).enumerate() {
         fetch_row(map, address, columns.clone(), global, packed)?;
-        let at = destination + index as u32 * map.row_bytes();
+        let at = destination + index as u32 * map.row_pitch();
         let row = match map.data_type().is_gapped() {
             true => spread_row(packed, &mut spread[..map.row_bytes() as usize]),
             false => &*packed,
@@ -142,22 +175,12 @@ pub(super) fn check(
         return Err(TmaFault::Alignment { offset: at });
     }
     let start = u64::from(at);
-    let end = start + u64::from(map.tile_bytes());
+    let end = start + u64::from(map.extent_bytes());
     if end > available as u64 {
         return Err(TmaFault::SharedBounds {
             start,
             end,
             available,
-        });
-    }
-    let (swizzle, row_bytes) = (map.swizzle(), map.row_bytes());
-    if let Some(span) = swizzle.span()
-        && row_bytes < span
-    {
-        return Err(TmaFault::NarrowSwizzledBox {
-            swizzle,
-            row_bytes,
-            span,
         });
     }
     match map.data_type() {
@@ -172,8 +195,19 @@ pub(super) fn check(
                 coordinate: coordinates[0],
             })
         }
+        data_type if !is_aligned(data_type, coordinates[0]) => Err(TmaFault::UnalignedCoordinate {
+            data_type,
+            coordinate: coordinates[0],
+        }),
         _ => Ok(()),
     }
+}
+
+/// Whether rows that start at the coordinate start at a multiple of 16 bytes; no rule of types below a byte, which have
+/// others.
+fn is_aligned(data_type: DataType, coordinate: i32) -> bool {
+    let bits = i64::from(data_type.global_bits());
+    bits < 8 || i64::from(coordinate) * (bits / 8) % COORDINATE_UNIT == 0
 }
 
 /// The bytes of a row of the tile that lie inside the tensor in dimension 0.
@@ -234,22 +268,33 @@ fn fetch_row(
         && !columns.is_empty()
     {
         let first = address.wrapping_add(columns.start as u64);
-        global.read(first, &mut row[columns])?;
+        let row = &mut row[columns];
+        global.read(first, row)?;
+        if let DataType::Tfloat32 | DataType::Tfloat32Ftz = map.data_type() {
+            round_to_tf32(row);
+        }
     }
     Ok(())
 }
 
-/// The NaN's payload is undocumented; ours has all fraction bits set, like the tensor core's own.
 fn fill_out_of_bounds(map: &TensorMap, row: &mut [u8]) {
-    row.fill(match map.out_of_bounds() {
-        OutOfBoundsFill::Zero => 0,
-        OutOfBoundsFill::NanRequestZeroFma => 0xff,
-    });
-    if map.out_of_bounds() == OutOfBoundsFill::NanRequestZeroFma {
-        let element_bytes = map.data_type().shared_bits() as usize / 8;
-        for element in row.chunks_exact_mut(element_bytes) {
-            element[element_bytes - 1] = 0x7f;
-        }
+    match map.out_of_bounds() {
+        OutOfBoundsFill::Zero => row.fill(0),
+        OutOfBoundsFill::NanRequestZeroFma => row.as_chunks_mut().0.fill(NAN_FILL),
+    }
+}
+
+/// Rounds f32 elements to fractions of 10 bits, to nearest even. Subnormals stay, with `ftz` too.
+fn round_to_tf32(row: &mut [u8]) {
+    const CUT: u32 = 1 << 13;
+    for element in row.as_chunks_mut().0 {
+        let word = u32::from_le_bytes(*element);
+        let is_odd = word & CUT != 0;
+        let rounded = match f32::from_bits(word).is_nan() {
+            true => TF32_NAN,
+            false => (word + (CUT / 2 - 1) + u32::from(is_odd)) & !(CUT - 1),
+        };
+        *element = rounded.to_le_bytes();
     }
 }
 
@@ -381,15 +426,6 @@ mod tests {
             load(&map, &[8, 0], 0),
             TmaFault::SubByteCoordinate { coordinate: 8 }
         ));
-        let narrow = fp4_map(1024, 256, 128, 128, Swizzle::B128);
-        assert!(matches!(
-            load(&narrow, &[0, 0], 0),
-            TmaFault::NarrowSwizzledBox {
-                row_bytes: 64,
-                span: 128,
-                ..
-            }
-        ));
     }
 
     #[test]
@@ -409,7 +445,11 @@ mod tests {
             dims in prop::collection::vec(1u64..9, 1..=5),
             boxes in prop::collection::vec(1u32..5, 5),
             strides in prop::collection::vec(1u32..4, 5),
-            origin in prop::collection::vec(-4i32..9, 5),
+            origin in prop::collection::vec(-4i32..9, 5).prop_map(|mut origin| {
+                // Of f32, four elements are 16 bytes.
+                origin[0] *= 4;
+                origin
+            }),
             swizzle in 0..Swizzle::ALL.len(),
             nan in any::<bool>(),
         ) {
@@ -462,7 +502,7 @@ mod tests {
                 }
                 let expected: [u8; 4] = match from {
                     Some(from) => memory.0[from as usize..][..4].try_into().unwrap(),
-                    None if nan => 0x7fff_ffffu32.to_le_bytes(),
+                    None if nan => 0x7ff7_7ff7u32.to_le_bytes(),
                     None => [0; 4],
                 };
                 let at = swizzle.apply(destination + element * 4) as usize;

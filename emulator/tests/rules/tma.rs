@@ -90,6 +90,26 @@ impl Tensor {
         (rows * self.row_bytes()) as u32
     }
 
+    /// Bytes of shared memory from the tile's start to its end.
+    pub fn extent_bytes(&self) -> u32 {
+        self.tile_bytes() / self.row_bytes() as u32 * self.row_pitch()
+    }
+
+    /// Rows lie a swizzle's span apart, however narrow the box is.
+    fn row_pitch(&self) -> u32 {
+        let span = SWIZZLES
+            .iter()
+            .find(|(swizzle, _)| *swizzle == self.swizzle);
+        span.map_or(self.row_bytes() as u32, |(_, span)| *span)
+    }
+
+    /// Where byte `byte` of the rows goes in shared memory, for a tile that starts at `at`.
+    pub fn place(&self, byte: u32, at: u32) -> u32 {
+        let row_bytes = self.row_bytes() as u32;
+        let row = byte / row_bytes * self.row_pitch();
+        swizzled(self.swizzle, at + row + byte % row_bytes)
+    }
+
     /// Offset in the input of byte `byte` of the dense tile; `None` outside of the tensor.
     pub fn source(&self, coordinates: &[i32], byte: u32) -> Option<usize> {
         let mut rest = u64::from(byte) / self.row_bytes();
@@ -165,11 +185,11 @@ pub fn program(
 pub fn check(tensor: &Tensor, coordinates: &[i32], destination: u32) {
     let input = noise(tensor.bytes());
     let tile = tensor.tile_bytes();
-    let area = (destination - AREA + tile + 128).next_multiple_of(128);
+    let area = (destination - AREA + tensor.extent_bytes() + 128).next_multiple_of(128);
     let out = program(tensor, &input, coordinates, destination, tile, area).run_bytes();
     let mut expected = vec![0xEE; area as usize];
     for byte in 0..tile {
-        let at = swizzled(tensor.swizzle, destination + byte) - AREA;
+        let at = tensor.place(byte, destination) - AREA;
         expected[at as usize] = match tensor.source(coordinates, byte) {
             Some(from) => input[from],
             None => 0,
@@ -188,9 +208,9 @@ pub const SWIZZLES: [(Swizzle, u32); 6] = [
     (Swizzle::B128Atom64, 128),
 ];
 
-/// 40 rows of bytes, one swizzle span wide.
-fn swizzled_tile(swizzle: Swizzle, span: u32) -> Tensor {
-    Tensor::new(DataType::Uint8, 8, &[256, 64], &[span, 40]).swizzle(swizzle)
+/// 40 rows of bytes.
+fn swizzled_tile(swizzle: Swizzle, width: u32) -> Tensor {
+    Tensor::new(DataType::Uint8, 8, &[256, 64], &[width, 40]).swizzle(swizzle)
 }
 
 #[test]
@@ -240,6 +260,21 @@ fn swizzles_act_on_absolute_addresses() {
     }
 }
 
+/// What lies between the rows stays as it was, and is not credited.
+#[test]
+fn rows_of_narrow_boxes_lie_a_swizzle_span_apart() {
+    for (swizzle, span) in SWIZZLES {
+        for width in (16..span).step_by(16) {
+            for line in [0, 3] {
+                let tensor = swizzled_tile(swizzle, width);
+                check(&tensor, &[16, 30], AREA + 128 * line);
+            }
+        }
+    }
+    let tensor = Tensor::new(DataType::Uint32, 32, &[16, 5, 4], &[8, 3, 2]);
+    check(&tensor.swizzle(Swizzle::B64), &[4, 1, 3], AREA);
+}
+
 #[test]
 fn tensors_have_one_to_five_dimensions() {
     let dims = [48, 5, 4, 3, 3];
@@ -255,7 +290,7 @@ fn tensors_have_one_to_five_dimensions() {
 fn strides_need_not_be_dense() {
     let mut tensor = Tensor::new(DataType::Uint16, 16, &[24, 5, 4], &[16, 3, 2]);
     tensor.strides = vec![96, 1024];
-    check(&tensor, &[4, 1, 1], AREA);
+    check(&tensor, &[8, 1, 1], AREA);
 }
 
 /// Overlapping rows: a stride smaller than the row.
@@ -283,8 +318,47 @@ fn coordinates_count_elements_of_the_type() {
         (DataType::Uint64, 64),
     ] {
         let tensor = Tensor::new(data_type, bits, &[64, 6], &[32, 4]);
-        check(&tensor, &[8, 1], AREA);
+        check(&tensor, &[16, 1], AREA);
     }
+}
+
+/// TF32 rounds to fractions of 10 bits, to nearest even; a NaN loses its sign and its payload.
+#[test]
+fn tf32_is_rounded_to_nearest_even() {
+    const WORDS: [(u32, u32); 12] = [
+        (0x3F80_0FFF, 0x3F80_0000),
+        (0x3F80_1000, 0x3F80_0000),
+        (0x3F80_1001, 0x3F80_2000),
+        (0xBF80_3000, 0xBF80_4000),
+        (0x7F7F_EFFF, 0x7F7F_E000),
+        (0x7F7F_F000, 0x7F80_0000),
+        (0xFF80_0000, 0xFF80_0000),
+        (0x7F80_0001, 0x7FFF_E000),
+        (0xFFC0_0000, 0x7FFF_E000),
+        (0x8000_1001, 0x8000_2000),
+        (0x0040_0000, 0x0040_0000),
+        (0x0000_1000, 0x0000_0000),
+    ];
+    let input: Vec<u8> = WORDS
+        .iter()
+        .flat_map(|(from, _)| from.to_le_bytes())
+        .collect();
+    for data_type in [DataType::Tfloat32, DataType::Tfloat32Ftz] {
+        let tensor = Tensor::new(data_type, 32, &[12], &[12]);
+        let out = program(&tensor, &input, &[0], AREA, 48, 48).run();
+        assert_eq!(out[..12], WORDS.map(|(_, to)| to), "{data_type:?}");
+    }
+}
+
+#[test]
+fn f32_with_ftz_is_loaded_as_it_is() {
+    let input: Vec<u8> = [1u32, 0x8000_0001, 0x007F_FFFF, 0xFFC0_0001]
+        .into_iter()
+        .flat_map(u32::to_le_bytes)
+        .collect();
+    let tensor = Tensor::new(DataType::Float32Ftz, 32, &[4], &[4]);
+    let out = program(&tensor, &input, &[0], AREA, 16, 16).run_bytes();
+    assert_eq!(out[..16], input);
 }
 
 /// Packed 4-bit elements are copied as they are: 256 of them fill a row of the 128-byte swizzle.

@@ -1,23 +1,24 @@
 //! `cp.async.bulk.tensor`: elements outside of the tensor, byte credits, and loads that are refused.
 
-use ptx_emulator::machine::FailureKind;
+use ptx_emulator::machine::{FailureClass, FailureKind};
 use ptx_emulator::tma::{DataType, OutOfBoundsFill, Swizzle, TensorMap};
 
 use super::program::*;
-use super::tma::{AREA, SWIZZLES, Tensor, check, instruction, program, swizzled};
+use super::tma::{AREA, Tensor, check, instruction, program, swizzled};
 
 /// A tile that leaves the tensor on one side of one dimension, or on both.
 #[test]
 fn elements_outside_of_any_dimension_are_zero() {
     let tensor = Tensor::new(DataType::Uint8, 8, &[48, 5, 4, 3, 3], &[32, 3, 2, 2, 2]);
-    let inside = [8, 1, 1, 1, 1];
+    let inside = [16, 1, 1, 1, 1];
     check(&tensor, &inside, AREA);
     for d in 0..5 {
-        let last = tensor.dims[d] as i32 - 1;
+        let extent = tensor.dims[d] as i32;
         let whole = tensor.boxes[d] as i32;
-        for x in [-1, -whole, last, last + 1, i32::MIN, i32::MAX] {
+        let unit = if d == 0 { 16 } else { 1 };
+        for x in [-unit, -whole, extent - unit, extent, i32::MIN, i32::MAX] {
             let mut coordinates = inside;
-            coordinates[d] = x;
+            coordinates[d] = x - x % unit;
             check(&tensor, &coordinates, AREA);
         }
     }
@@ -26,7 +27,7 @@ fn elements_outside_of_any_dimension_are_zero() {
 #[test]
 fn a_box_larger_than_the_tensor_is_padded_on_both_sides() {
     let tensor = Tensor::new(DataType::Uint16, 16, &[8, 3], &[32, 8]);
-    check(&tensor, &[-12, -2], AREA);
+    check(&tensor, &[-8, -2], AREA);
 }
 
 /// The rest of the row's 16-byte granule lies outside of the tensor, whatever memory holds there.
@@ -46,21 +47,14 @@ fn swizzled_tiles_are_padded_before_they_are_permuted() {
     check(&tensor.swizzle(Swizzle::B128), &[-64, -5], AREA);
 }
 
+/// Every type has the same bits, TF32 too, which does not round them.
 #[test]
 fn the_fill_may_be_nan() {
-    let is_nan = |element: &[u8], data_type| match (data_type, element) {
-        (DataType::Float16, &[a, b]) => half::f16::from_le_bytes([a, b]).is_nan(),
-        (DataType::Bfloat16, &[a, b]) => half::bf16::from_le_bytes([a, b]).is_nan(),
-        (DataType::Float32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]).is_nan(),
-        (DataType::Float64, element) => {
-            f64::from_le_bytes(std::array::from_fn(|i| element[i])).is_nan()
-        }
-        _ => panic!("{data_type:?} of {} bytes", element.len()),
-    };
     for (data_type, bits) in [
         (DataType::Float16, 16),
         (DataType::Bfloat16, 16),
         (DataType::Float32, 32),
+        (DataType::Tfloat32, 32),
         (DataType::Float64, 64),
     ] {
         let mut tensor = Tensor::new(data_type, bits, &[16, 4], &[16, 4]);
@@ -70,11 +64,14 @@ fn the_fill_may_be_nan() {
         let out = program(&tensor, &input, &[-8, 2], AREA, tile, tile).run_bytes();
         for (i, element) in out[..tile as usize].chunks(bits as usize / 8).enumerate() {
             let inside = i % 16 >= 8 && i / 16 < 2;
-            assert_eq!(
-                is_nan(element, data_type),
-                !inside,
-                "{data_type:?} element {i}"
-            );
+            for half in element.as_chunks().0 {
+                let expected = if inside { 0 } else { 0x7FF7 };
+                assert_eq!(
+                    u16::from_le_bytes(*half),
+                    expected,
+                    "{data_type:?} element {i}"
+                );
+            }
         }
     }
 }
@@ -140,12 +137,27 @@ fn tiles_lie_in_shared_memory() {
     refused(&plain(), &[0, 0], SMEM_BYTES - 896, "outside of");
 }
 
-/// The swizzle's row pitch is not documented for narrower boxes.
+/// A tile starts at a multiple of 16 bytes, in a load and in a store.
 #[test]
-fn swizzled_boxes_narrower_than_the_span_are_refused() {
-    for (swizzle, span) in SWIZZLES {
-        let narrow = Tensor::new(DataType::Uint8, 8, &[128, 8], &[span - 16, 8]);
-        refused(&narrow.swizzle(swizzle), &[0, 0], AREA, "undocumented");
+fn innermost_coordinates_are_multiples_of_16_bytes() {
+    for (data_type, bits, coordinate) in [
+        (DataType::Uint8, 8, 3),
+        (DataType::Uint16, 16, 4),
+        (DataType::Uint32, 32, -1),
+        (DataType::Uint64, 64, 1),
+    ] {
+        let tensor = Tensor::new(data_type, bits, &[64, 16], &[32, 8]);
+        let input = noise(tensor.bytes());
+        let tile = tensor.tile_bytes();
+        let failure = program(&tensor, &input, &[coordinate, 1], AREA, tile, 128).fail();
+        assert_eq!(
+            failure.class(),
+            FailureClass::IllegalInstruction,
+            "{failure}"
+        );
+        let text = failure.to_string();
+        assert!(text.contains("starts at a multiple of 16 bytes"), "{text}");
+        check(&tensor, &[16, 1], AREA);
     }
 }
 
@@ -298,6 +310,32 @@ fn tiles_must_not_cover_a_live_barrier() {
     Program::with_input(&body, &noise(1024))
         .map(|address| plain().encode(address))
         .fail_with("cp.async.bulk.tensor", "live barrier");
+}
+
+/// … but they may lie around one, where the box is narrower than the swizzle.
+#[test]
+fn a_barrier_may_lie_between_the_rows_of_a_tile() {
+    let tensor = Tensor::new(DataType::Uint8, 8, &[64, 8], &[16, 8]).swizzle(Swizzle::B128);
+    let load = instruction(&[0, 0], "%r10", "%r1");
+    let body = |barrier: u32| {
+        format!(
+            r"
+    {BARRIERS}
+    @%p31 mbarrier.init.shared::cta.b64 [%r1+{barrier}], 1;
+    @%p31 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r1], 128;
+    add.u32 %r10, %r1, {AREA};
+    @%p31 {load}
+    {}",
+            wait(0, 0)
+        )
+    };
+    let program = |barrier| {
+        Program::with_input(&body(barrier), &noise(tensor.bytes()))
+            .map(|address| tensor.encode(address))
+    };
+    // The first row is the first 16 bytes of 128.
+    program(AREA + 64).run();
+    program(AREA + 8).fail_with("cp.async.bulk.tensor", "live barrier");
 }
 
 /// `prefetch.tensormap` reads nothing but the map, which has to be readable and aligned.

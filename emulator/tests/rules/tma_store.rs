@@ -1,11 +1,11 @@
 //! `cp.async.bulk.tensor` from shared to global memory, reductions, and bulk groups (PTX ISA §9.7.9.25.4.2,
 //! §9.7.9.27.1.2, §9.7.9.27.1.3, §9.7.9.27.2).
 
-use ptx_emulator::machine::FailureKind;
+use ptx_emulator::machine::{FailureClass, FailureKind};
 use ptx_emulator::tma::{DataType, Swizzle};
 
 use super::program::*;
-use super::tma::{AREA, Tensor, swizzled};
+use super::tma::{AREA, SWIZZLES, Tensor};
 
 /// The word that [`fill`] puts at `smem + AREA + 4 * index`.
 fn word(index: u32) -> u32 {
@@ -60,7 +60,7 @@ fn run_store(
     let before = noise(tensor.bytes());
     let body = format!(
         "{}@%p31 {}\n{COMMIT}{WAIT}",
-        fill(source - AREA + tensor.tile_bytes()),
+        fill(source - AREA + tensor.extent_bytes()),
         store(coordinates, operation, source)
     );
     let after = Program::with_input(&body, &before)
@@ -73,7 +73,7 @@ fn run_store(
 fn check_store(tensor: &Tensor, coordinates: &[i32], source: u32) {
     let (mut expected, after) = run_store(tensor, coordinates, source, "");
     for byte in 0..tensor.tile_bytes() {
-        let at = swizzled(tensor.swizzle, SMEM + source + byte) - SMEM - AREA;
+        let at = tensor.place(byte, SMEM + source) - SMEM - AREA;
         if let Some(to) = tensor.source(coordinates, byte) {
             expected[to] = word(at / 4).to_le_bytes()[at as usize % 4];
         }
@@ -100,6 +100,16 @@ fn stores_undo_every_swizzle() {
 }
 
 #[test]
+fn rows_of_narrow_boxes_are_read_a_swizzle_span_apart() {
+    for (swizzle, span) in SWIZZLES {
+        for width in (4..span / 4).step_by(4) {
+            let tensor = Tensor::new(DataType::Uint32, 32, &[64, 16], &[width, 8]).swizzle(swizzle);
+            check_store(&tensor, &[4, 10], AREA + 128);
+        }
+    }
+}
+
+#[test]
 fn stores_have_one_to_five_dimensions() {
     let dims = [16, 6, 5, 4, 3];
     let boxes = [8, 3, 2, 2, 2];
@@ -110,23 +120,48 @@ fn stores_have_one_to_five_dimensions() {
     }
 }
 
-/// Elements outside of the tensor are not written, in front of it or behind it, in any dimension.
+/// Elements behind the tensor are not written, in any dimension.
 #[test]
 fn stores_are_clipped_at_the_tensor() {
     let tensor = Tensor::new(DataType::Uint32, 32, &[18, 5, 3], &[8, 4, 2]);
     for coordinates in [
-        [-4, 0, 0],
-        [14, 0, 0],
-        [0, -2, 0],
+        [12, 0, 0],
         [0, 3, 0],
-        [0, 0, -1],
         [0, 0, 2],
-        [-4, 3, 2],
+        [12, 3, 2],
         [64, 0, 0],
-        [0, -4, 0],
+        [0, 8, 0],
     ] {
         check_store(&tensor, &coordinates, AREA);
     }
+}
+
+#[test]
+fn stores_do_not_start_below_zero() {
+    let tensor = Tensor::new(DataType::Uint32, 32, &[18, 5, 3], &[8, 4, 2]);
+    for operation in ["", "add"] {
+        for coordinates in [[-4, 0, 0], [0, -2, 0], [0, 0, -1]] {
+            illegal(&tensor, &coordinates, operation, "does not start below 0");
+        }
+        illegal(&tensor, &[2, 0, 0], operation, "a multiple of 16 bytes");
+    }
+}
+
+/// A store that ends the kernel as an illegal instruction.
+fn illegal(tensor: &Tensor, coordinates: &[i32], operation: &str, message: &str) {
+    let failure = Program::with_input(
+        &format!("@%p31 {}", store(coordinates, operation, AREA)),
+        &noise(tensor.bytes()),
+    )
+    .map(|address| tensor.encode(address))
+    .fail();
+    assert_eq!(
+        failure.class(),
+        FailureClass::IllegalInstruction,
+        "{failure}"
+    );
+    let text = failure.to_string();
+    assert!(text.contains(message), "{text}");
 }
 
 #[test]
@@ -248,32 +283,87 @@ fn linear_reductions_take_every_type() {
     );
 }
 
-/// Subnormal sums of `.f32` become zeros, those of `.f16` do not.
+/// But for tensors whose type says `FTZ`.
 #[test]
-fn sums_of_f32_flush_subnormals() {
+fn sums_keep_subnormals() {
     assert_eq!(
         reduce_linear("add.f32", [1, 0x8000_0001, 0, 0], [1, 0x8000_0001, 0, 0]),
-        [0, 0x8000_0000, 0, 0]
+        [2, 0x8000_0002, 0, 0]
     );
     assert_eq!(reduce_linear("add.noftz.f16", [1; 4], [1; 4]), [2; 4]);
+    for (data_type, flushes) in [
+        (DataType::Float32, false),
+        (DataType::Tfloat32, false),
+        (DataType::Float32Ftz, true),
+        (DataType::Tfloat32Ftz, true),
+    ] {
+        let tensor = Tensor::new(data_type, 32, &[4], &[4]);
+        let body = format!(
+            "st.shared.v4.u32 [%r1+{AREA}], {{1, 0x80000001, 0x00ffffff, 0x80800001}};
+            fence.proxy.async.shared::cta;\nbar.sync 0;\n@%p31 {}\n{COMMIT}{WAIT}",
+            store(&[0], "add", AREA)
+        );
+        // The last two sums are subnormal.
+        let before = [1, 0x8000_0001, 0x8080_0000, 0x0080_0000];
+        let bytes: Vec<u8> = before.into_iter().flat_map(u32::to_le_bytes).collect();
+        let after = Program::with_input(&body, &bytes)
+            .map(|address| tensor.encode(address))
+            .run_in_place();
+        let expected = match flushes {
+            true => [0, 0x8000_0000, 0, 0x8000_0000],
+            false => [2, 0x8000_0002, 0x007F_FFFF, 0x8000_0001],
+        };
+        assert_eq!(words(&after), expected, "{data_type:?}");
+    }
 }
 
+/// An H100 adds TF32 as f32, and f64, whose NaN keeps its payload.
+#[test]
+fn tensors_of_tf32_and_f64_are_added() {
+    let tensor = Tensor::new(DataType::Tfloat32, 32, &[64, 8], &[32, 4]);
+    let (before, after) = run_store(&tensor, &[32, 4], AREA, "add");
+    let (mut expected, after) = (words(&before), words(&after));
+    for index in 0..128 {
+        let to = 64 * (4 + index / 32) + 32 + index % 32;
+        let sum = f32::from_bits(expected[to]) + f32::from_bits(word(index as u32));
+        expected[to] = if sum.is_nan() {
+            0x7FFF_FFFF
+        } else {
+            sum.to_bits()
+        };
+    }
+    assert_eq!(after, expected);
+    let tensor = Tensor::new(DataType::Float64, 64, &[2], &[2]);
+    let body = format!(
+        "st.shared.v2.u64 [%r1+{AREA}], {{0x3FF0000000000000, 0x7FFE629BD0E34EF5}};
+        fence.proxy.async.shared::cta;\nbar.sync 0;\n@%p31 {}\n{COMMIT}{WAIT}",
+        store(&[0], "add", AREA)
+    );
+    let bytes = [1.5f64, -1.0].map(f64::to_le_bytes).concat();
+    let after = Program::with_input(&body, &bytes)
+        .map(|address| tensor.encode(address))
+        .run_in_place();
+    let sums = [2.5f64.to_bits(), 0x7FFE_629B_D0E3_4EF5].map(u64::to_le_bytes);
+    assert_eq!(after, sums.concat());
+}
+
+/// What an H100 takes, and an illegal instruction otherwise.
 #[test]
 fn reductions_take_the_types_of_their_operation() {
     for (operation, data_type, bits) in [
         ("min", DataType::Float32, 32),
+        ("min", DataType::Float64, 64),
+        ("max", DataType::Tfloat32, 32),
         ("inc", DataType::Int32, 32),
+        ("inc", DataType::Uint64, 64),
         ("and", DataType::Float16, 16),
+        ("and", DataType::Int64, 64),
         ("add", DataType::Int64, 64),
         ("add", DataType::Uint8, 8),
         ("add", DataType::U4x16Align8, 4),
-        ("add", DataType::Tfloat32, 32),
     ] {
         let tensor = Tensor::new(data_type, bits, &[64, 8], &[32, 4]);
-        let body = format!("@%p31 {}", store(&[0, 0], operation, AREA));
-        Program::with_input(&body, &noise(tensor.bytes()))
-            .map(|address| tensor.encode(address))
-            .fail_with("cp.reduce", "cannot be reduced");
+        illegal(&tensor, &[0, 0], operation, "cannot be reduced");
     }
     for (modifiers, message) in [
         ("add.f16", "needs `.noftz`"),

@@ -239,17 +239,22 @@ pub fn extremum_f32(largest: bool, a: f32, b: f32, nan: bool) -> u32 {
     f32_slot(value) as u32
 }
 
+/// The NaN of these operands' sum or product: the first that is one, quieted, else the default NaN.
+fn f64_nan(operands: [u64; 3]) -> u64 {
+    let nan = operands
+        .into_iter()
+        .find(|code| f64::from_bits(*code).is_nan());
+    nan.map_or(Format::F64.canonical_nan(), |code| code | 1 << 51)
+}
+
 fn run_f64(function: FloatFunction, lanes: &mut Lanes) {
     let x = f64::from_bits;
-    /// The host's own choice of NaN is not portable: the first NaN operand, quieted, else the default NaN.
+    /// The host's own choice of NaN is not portable.
     fn y(value: f64, operands: [u64; 3]) -> u64 {
-        if !value.is_nan() {
-            return value.to_bits();
+        match value.is_nan() {
+            true => f64_nan(operands),
+            false => value.to_bits(),
         }
-        let nan = operands
-            .into_iter()
-            .find(|code| f64::from_bits(*code).is_nan());
-        nan.map_or(Format::F64.canonical_nan(), |code| code | 1 << 51)
     }
     if function.saturate || function.ftz {
         return run_exact(function, lanes);
@@ -430,7 +435,14 @@ fn compute(function: FloatFunction, a: u64, b: u64, c: u64) -> u64 {
         FloatOp::Max3 { nan } => select(true, format, select(true, format, a, b, nan), c, nan),
         FloatOp::CopySign => a & sign | b & (sign - 1),
     };
-    let result = flush(result);
+    let is_arithmetic = matches!(
+        op,
+        FloatOp::Add | FloatOp::Sub | FloatOp::Mul | FloatOp::Fma
+    );
+    let result = match format.decode(result) {
+        Value::Nan if format == Format::F64 && is_arithmetic => f64_nan([a, b, c]),
+        _ => flush(result),
+    };
     let value = format.decode(result);
     if saturate {
         return match value {

@@ -54,14 +54,16 @@ pub(super) fn special_register(name: &str) -> Option<SpecialRegister> {
     })
 }
 
+/// How much of the reserved shared memory the driver of an H100 says is in use.
+const RESERVED_SHARED_END: u64 = 0x120;
+
 impl Decoder<'_> {
     /// Special registers whose value is known at load: where the reserved shared memory lies (PTX ISA §10.29).
     pub fn special_constant(&self, name: &str) -> Option<u64> {
         match name {
             "%reserved_smem_offset_begin" => Some(0),
-            "%reserved_smem_offset_end" | "%reserved_smem_offset_cap" => {
-                Some(u64::from(self.environment.shared_base))
-            }
+            "%reserved_smem_offset_end" => Some(RESERVED_SHARED_END),
+            "%reserved_smem_offset_cap" => Some(u64::from(self.environment.shared_base)),
             _ => None,
         }
     }

@@ -180,9 +180,8 @@ fn reduce(op: ReduxOp, ty: Type, a: u32, b: u32) -> u32 {
     }
 }
 
-/// What a lane gets from a lane that does not take part: undefined (PTX ISA §9.7.9.6), so a value that no
-/// program expects.
-const UNDEFINED: u64 = 0xCBCB_CBCB;
+/// What a lane gets from a lane that does not take part: undefined (PTX ISA §9.7.9.6), zero on an H100.
+const FROM_OUTSIDE: u64 = 0;
 
 /// PTX ISA §9.7.9.6. Reading a lane that does not take part is only wrong where the value is used, and compilers
 /// write shuffles of partial warps whose excess they discard.
@@ -231,7 +230,7 @@ fn shuffle(warp: &mut Warp, op: &Op, active: u32, mode: Mode) -> Step<()> {
         let value = if takes_part {
             values[source]
         } else {
-            UNDEFINED
+            FROM_OUTSIDE
         };
         warp.set(*dst, lane, value);
         warp.set(*in_range, lane, valid.into());

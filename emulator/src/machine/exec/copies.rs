@@ -10,8 +10,8 @@ use crate::machine::remote::SharedCopy;
 use crate::machine::report::{FailureKind, Step};
 use crate::machine::store::Reduction;
 use crate::machine::warp::lanes;
-use crate::tma;
-use crate::tma::tile::TILE_ALIGNMENT;
+use crate::tma::tile::{CHUNK, TILE_ALIGNMENT};
+use crate::tma::{self, TensorMap};
 
 /// `cp.async.bulk.tensor`, global to shared. Each lane issues a load of its own.
 pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> Step<()> {
@@ -35,11 +35,10 @@ pub fn tma_load(cluster: &mut Cluster, at: At, load: &TmaLoad, active: u32) -> S
             barrier,
         } in deliveries(cluster, destination, barrier, mask, load.cta_group)?
         {
-            let range = tma::footprint(&map, destination.offset);
-            let bytes = range.len() as u32;
-            check_window(cluster, destination, bytes, TILE_ALIGNMENT)?;
+            let bytes = map.extent_bytes();
+            check_tile(cluster, &map, destination)?;
             check_barrier(cluster, barrier)?;
-            let footprint = Footprint::of_writes(vec![Region::shared(destination.cta, range)]);
+            let footprint = Footprint::of_writes(vec![tile_region(&map, destination)]);
             let work = Work::TmaLoad {
                 map: Box::new(map),
                 coordinates: Vec::clone(&coordinates),
@@ -104,7 +103,7 @@ pub fn bulk(cluster: &mut Cluster, at: At, copy: &BulkCopy, active: u32) -> Step
                 check_window(cluster, source, bytes, tma::bulk::BULK_GRANULE)?;
                 check_window(cluster, destination, bytes, tma::bulk::BULK_GRANULE)?;
                 check_barrier(cluster, barrier)?;
-                let reduction = copy.reduction.map(|(op, ty)| Reduction { op, ty });
+                let reduction = copy.reduction.map(|(op, ty)| Reduction::of(op, ty));
                 let work = Work::SharedCopy(SharedCopy {
                     source,
                     destination,
@@ -129,6 +128,27 @@ pub fn bulk(cluster: &mut Cluster, at: At, copy: &BulkCopy, active: u32) -> Step
 
 pub fn shared_region(address: SharedAddress, bytes: u32) -> Region {
     Region::shared(address.cta, address.offset..address.offset + bytes)
+}
+
+/// The shared memory of a tile: without what lies between its rows.
+pub fn tile_region(map: &TensorMap, at: SharedAddress) -> Region {
+    let extent = tma::extent(map, at.offset);
+    match map.has_adjacent_rows() {
+        true => Region::shared(at.cta, extent),
+        false => Region::scattered(at.cta, extent, tma::chunks(map, at.offset).collect()),
+    }
+}
+
+/// [`check_window`] for a tile: an mbarrier may lie between its rows.
+pub fn check_tile(cluster: &Cluster, map: &TensorMap, at: SharedAddress) -> Step<()> {
+    if map.has_adjacent_rows() {
+        return check_window(cluster, at, map.extent_bytes(), TILE_ALIGNMENT);
+    }
+    check_window(cluster, at, 0, TILE_ALIGNMENT)?;
+    tma::chunks(map, at.offset).try_for_each(|offset| {
+        let chunk = SharedAddress { offset, ..at };
+        check_window(cluster, chunk, CHUNK as u32, CHUNK as u32)
+    })
 }
 
 /// The shared-memory side of a copy: in bounds, aligned, no mbarrier in it.

@@ -324,7 +324,7 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
                 let by = at.issuer(lane);
                 exchange.release(cluster, by, address, true);
                 let old = cluster.global.update(address, bytes.into(), |old| {
-                    atomics::combine_global(*op, *ty, old, operand, second)
+                    atomics::combine_flushed(*op, *ty, old, operand, second)
                 })?;
                 exchange.acquire(cluster, by, address);
                 old

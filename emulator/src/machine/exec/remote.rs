@@ -28,7 +28,7 @@ pub fn store_async(cluster: &mut Cluster, at: At, store: &StoreAsync, active: u3
         shared.check_ordinary(destination.offset, total, total)?;
         shared.mbarrier(barrier.offset)?;
         let region = shared_region(destination, total);
-        let reduction = store.reduction.map(|op| Reduction { op, ty: store.ty });
+        let reduction = store.reduction.map(|op| Reduction::of(op, store.ty));
         let footprint = Footprint::of_destination(vec![region], reduction);
         let work = Work::AsyncStore(AsyncStore {
             destination,

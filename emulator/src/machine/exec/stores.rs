@@ -1,6 +1,6 @@
 //! Stores and reductions from shared to global memory, and the bulk groups through which they complete.
 
-use super::copies::{check_window, shared_region};
+use super::copies::{check_tile, check_window, shared_region, tile_region};
 use super::{Flow, tensor_map};
 use crate::isa::ir::{AtomicOp, BulkCopy, Space, TmaStore, Type};
 use crate::machine::cluster::{At, Cluster};
@@ -10,7 +10,6 @@ use crate::machine::report::{FailureKind, Step};
 use crate::machine::store::{Reduction, StoreRead, StoreWrite, Target, Tile};
 use crate::machine::warp::{Wait, lanes};
 use crate::tma::bulk::BULK_GRANULE;
-use crate::tma::tile::TILE_ALIGNMENT;
 use crate::tma::{self, DataType};
 
 /// `cp.async.bulk.tensor` and `cp.reduce.async.bulk.tensor`, shared to global. Each lane issues a store of its own.
@@ -26,8 +25,9 @@ pub fn tensor(cluster: &mut Cluster, at: At, store: &TmaStore, active: u32) -> S
             .map(|coordinate| warp.value(*coordinate, lane) as i32)
             .collect();
         let available = cluster.ctas[at.cta].shared.window().len();
-        tma::check_store(&map, &coordinates, source.offset, available).map_err(FailureKind::tma)?;
-        check_window(cluster, source, map.tile_bytes(), TILE_ALIGNMENT)?;
+        tma::check_store(&map, &coordinates, source.offset, available)
+            .map_err(FailureKind::tile)?;
+        check_tile(cluster, &map, source)?;
         let reduction = match store.reduction {
             None => None,
             Some(op) => Some(reduction_of(op, map.data_type())?),
@@ -49,7 +49,7 @@ pub fn linear(cluster: &mut Cluster, at: At, copy: &BulkCopy, active: u32) -> St
         tma::check_bulk_copy(address, source.offset.into(), bytes).map_err(FailureKind::tma)?;
         check_window(cluster, source, bytes, BULK_GRANULE)?;
         let target = Target::Linear { address, bytes };
-        let reduction = copy.reduction.map(|(op, ty)| Reduction { op, ty });
+        let reduction = copy.reduction.map(|(op, ty)| Reduction::of(op, ty));
         issue(cluster, at, lane, source, target, reduction)?;
     }
     Ok(())
@@ -72,7 +72,11 @@ fn issue(
         (Target::Tile(_), Some(_)) => "TMA reduction",
     };
     let ticket = cluster.engine.new_ticket();
-    let reads = Footprint::of_reads(vec![shared_region(source, target.bytes())]);
+    let read = match &target {
+        Target::Linear { bytes, .. } => shared_region(source, *bytes),
+        Target::Tile(tile) => tile_region(&tile.map, source),
+    };
+    let reads = Footprint::of_reads(vec![read]);
     let writes = Footprint::of_destination(target.regions(), reduction);
     let read = StoreRead {
         name,
@@ -94,7 +98,8 @@ fn issue(
     cluster.issue(at, lane, Work::StoreWrite(write), writes)
 }
 
-/// The element type of a reduction on a tensor (PTX ISA §9.7.9.27.1.3). Bit operations take integers of their width.
+/// A reduction on a tensor, by the tensor's type (PTX ISA §9.7.9.27.1.3); which types an operation takes, and that TF32 is
+/// added as f32, is what an H100 does.
 fn reduction_of(op: AtomicOp, data_type: DataType) -> Step<Reduction> {
     let ty = match data_type {
         DataType::Uint32 => Some(Type::U32),
@@ -103,20 +108,27 @@ fn reduction_of(op: AtomicOp, data_type: DataType) -> Step<Reduction> {
         DataType::Int64 => Some(Type::S64),
         DataType::Float16 => Some(Type::F16),
         DataType::Bfloat16 => Some(Type::Bf16),
-        DataType::Float32 | DataType::Float32Ftz => Some(Type::F32),
+        DataType::Float32 | DataType::Float32Ftz | DataType::Tfloat32 | DataType::Tfloat32Ftz => {
+            Some(Type::F32)
+        }
+        DataType::Float64 => Some(Type::F64),
         _ => None,
     };
     let is_legal = |ty: &Type| match op {
         AtomicOp::And | AtomicOp::Or | AtomicOp::Xor => {
-            matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::S64)
+            matches!(ty, Type::U32 | Type::S32 | Type::U64)
         }
         AtomicOp::Inc | AtomicOp::Dec => *ty == Type::U32,
-        AtomicOp::Min | AtomicOp::Max => *ty != Type::F32,
+        AtomicOp::Min | AtomicOp::Max => !matches!(ty, Type::F32 | Type::F64),
         _ => *ty != Type::S64,
     };
     match ty.filter(is_legal) {
-        Some(ty) => Ok(Reduction { op, ty }),
-        None => Err(FailureKind::Tma(format!(
+        Some(ty) => Ok(Reduction {
+            op,
+            ty,
+            ftz: matches!(data_type, DataType::Float32Ftz | DataType::Tfloat32Ftz),
+        }),
+        None => Err(FailureKind::IllegalTma(format!(
             "a tensor of {data_type:?} cannot be reduced by {op:?}"
         ))),
     }

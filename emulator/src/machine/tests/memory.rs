@@ -253,3 +253,20 @@ fn registers_of_128_bits_are_pairs() {
         [0x4444_4444, 0x3333_3333, 0x2222_2222, 0x1111_1111]
     );
 }
+
+#[test]
+fn the_driver_reserves_the_start_of_shared_memory() {
+    let out = program(
+        r"
+    setp.ne.u32 %p1, %r0, 0;
+    @%p1 exit;
+    mov.u32 %r10, %reserved_smem_offset_begin;
+    mov.u32 %r11, %reserved_smem_offset_end;
+    mov.u32 %r12, %reserved_smem_offset_cap;
+    mov.u32 %r13, smem;
+    st.global.v4.u32 [%rd0], {%r10, %r11, %r12, %r13};
+",
+    )
+    .run();
+    assert_eq!(out[..4], [0, 0x120, 0x400, 0x400]);
+}

@@ -218,11 +218,35 @@ impl TensorMap {
         self.tile_bytes() / self.row_bytes() * self.packed_row_bytes()
     }
 
-    /// Bytes of the whole tile in shared memory. Saturates; no shared memory is as large.
+    /// Bytes of the rows of the tile in shared memory. Saturates; no shared memory is as large.
     pub fn tile_bytes(&self) -> u32 {
+        self.rows_of(self.row_bytes())
+    }
+
+    /// Bytes from one row of the tile to the next in shared memory: a swizzle's span, however narrow the box is.
+    pub fn row_pitch(&self) -> u32 {
+        self.swizzle.span().unwrap_or(self.row_bytes())
+    }
+
+    /// Bytes from the start of the tile in shared memory to its end, those between its rows included. Saturates.
+    pub fn extent_bytes(&self) -> u32 {
+        self.rows_of(self.row_pitch())
+    }
+
+    /// Whether nothing lies between the rows of the tile in shared memory.
+    pub fn has_adjacent_rows(&self) -> bool {
+        self.row_pitch() == self.row_bytes()
+    }
+
+    /// Whether its elements take all bytes of the tile in shared memory.
+    pub fn is_dense(&self) -> bool {
+        !self.data_type.is_gapped() && self.has_adjacent_rows()
+    }
+
+    fn rows_of(&self, bytes: u32) -> u32 {
         self.tile_dims()[1..]
             .iter()
-            .fold(self.row_bytes(), |bytes, &dim| bytes.saturating_mul(dim))
+            .fold(bytes, |bytes, &dim| bytes.saturating_mul(dim))
     }
 
     /// The map's 128 bytes in memory.

@@ -6,7 +6,8 @@ use super::numbers::{Random, any_f32, any_word};
 use super::{Case, module};
 
 const CTAS: usize = 32;
-const THREADS: usize = 256;
+/// Of a CTA, and its words of output.
+pub const THREADS: usize = 256;
 
 /// Where an instruction finds its operands and leaves its result.
 #[derive(Clone, Copy)]
@@ -94,29 +95,29 @@ impl Operands {
     }
 
     pub fn case(self, instruction: &str) -> Case {
+        self.case_on(instruction, CTAS)
+    }
+
+    /// As [`Self::case`], on the inputs of that many CTAs.
+    pub fn case_on(self, instruction: &str, ctas: usize) -> Case {
         let Operands {
             load, list, store, ..
         } = self;
         let statements = format!("{load}\n    {instruction} {list};\n    {store}");
-        self.case_of(instruction, &statements)
+        self.case_of_ctas(instruction, &statements, ctas, 0)
     }
 
     /// A program of statements that take the words and leave `%r10`.
     pub fn case_of(self, name: &str, statements: &str) -> Case {
-        self.case_of_ctas(name, statements, CTAS)
+        self.case_of_ctas(name, statements, CTAS, 0)
     }
 
-    /// As [`Self::case`], on eight times as many inputs.
-    #[allow(dead_code, reason = "recorded by the example, not tested")]
-    pub fn long_case(self, instruction: &str) -> Case {
-        let Operands {
-            load, list, store, ..
-        } = self;
-        let statements = format!("{load}\n    {instruction} {list};\n    {store}");
-        self.case_of_ctas(instruction, &statements, 8 * CTAS)
+    /// … and have shared memory.
+    pub fn case_of_shared(self, name: &str, statements: &str, bytes: usize) -> Case {
+        self.case_of_ctas(name, statements, CTAS, bytes)
     }
 
-    fn case_of_ctas(self, name: &str, statements: &str, ctas: usize) -> Case {
+    fn case_of_ctas(self, name: &str, statements: &str, ctas: usize, shared_bytes: usize) -> Case {
         let words = self.words;
         let mut random = Random::new(name);
         let input: Vec<u8> = (0..ctas * THREADS * words)
@@ -136,7 +137,7 @@ impl Operands {
         }
         write!(body, "    {statements}\n    st.global.b32 [%rd0], %r10;\n").unwrap();
         Case {
-            ptx: module(4 * words * THREADS, THREADS, 0, &body),
+            ptx: module(4 * words * THREADS, THREADS, shared_bytes, &body),
             name: name.to_owned(),
             ctas: ctas as u32,
             threads: THREADS as u32,
@@ -278,4 +279,11 @@ fn f32_arithmetic() -> Vec<Case> {
     cases
         .map(|(instruction, operands)| operands.case(instruction))
         .into()
+}
+
+/// Words as a golden file has them.
+#[allow(dead_code, reason = "the example writes what the test reads")]
+pub fn in_hexadecimal(words: &[u32]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("{word:08x}")).collect();
+    words.join(" ")
 }

@@ -3,11 +3,14 @@
 //! Each case is a PTX module with one kernel `kernel(out, input)`, its inputs and its launch. Every CTA has its own part
 //! of the input and of the output, and computes from random numbers of one distribution.
 
+mod addresses;
+pub mod approximations;
 mod collectives;
 pub mod lanes;
 mod matrix_loads;
 mod mma;
 mod numbers;
+mod sums;
 mod warpgroup;
 
 use numbers::Type;
@@ -26,21 +29,17 @@ pub struct Case {
 pub fn exact() -> Vec<Case> {
     [
         warpgroup::cases(),
+        warpgroup::descriptors(),
         mma::cases(),
         matrix_loads::cases(),
         lanes::cases(),
+        collectives::cases(),
+        addresses::cases(),
+        sums::cases(),
     ]
     .into_iter()
     .flatten()
     .collect()
-}
-
-/// What is recorded to learn from, and not all emulated.
-#[allow(dead_code, reason = "recorded by the example, not tested")]
-pub fn open() -> Vec<Case> {
-    let mut cases = warpgroup::descriptors();
-    cases.extend(collectives::cases());
-    cases
 }
 
 /// FNV-1a, 64 bits.

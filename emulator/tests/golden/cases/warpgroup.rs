@@ -302,7 +302,6 @@ pub fn cases() -> Vec<Case> {
 
 /// Descriptors that no kernel of ours uses: tiles that start inside a swizzle's pattern, with and without a base offset,
 /// and leading offsets where the layout has no use for one.
-#[allow(dead_code, reason = "recorded by the example, not tested")]
 pub fn descriptors() -> Vec<Case> {
     let mut cases = Vec::new();
     let kind = Warpgroup {
