@@ -52,7 +52,7 @@ pub fn least_on_hopper(entry: &KernelEntry) -> DualGemm {
             2,
             [tokens, columns, 2 * (2 * ring_k(entry) + stage) + 64, 1],
         ),
-        hopper::Design::Prefill => (1, [tokens, 4 * columns, ring_k(entry), 1]),
+        hopper::Design::Prefill => (1, [tokens, 4 * columns, ring_k(entry) + stage, 1]),
     };
     let tile = Tile::Tokens {
         tokens: entry.tile_m,

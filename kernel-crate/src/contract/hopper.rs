@@ -88,7 +88,7 @@ impl TileShape {
     /// A warp always fills the same places of the rings, and so is never more than one phase from their
     /// barriers.
     pub const fn stages_unpacked_at_once(self) -> u32 {
-        let stages = self.depths().slots / SLOTS_PER_STAGE;
+        let stages = self.depths().slots;
         let at_most = self.max_dequantize_warps() / self.token_groups();
         if stages < at_most { stages } else { at_most }
     }
@@ -131,32 +131,36 @@ impl TileShape {
     /// Registers of a thread that copies.
     pub const fn copy_registers(self) -> u32 {
         match self.design() {
-            Design::Decode => 40,
+            Design::Decode => 48,
             Design::Prefill => 24,
         }
     }
 
-    /// Of the rings.
-    const fn depths(self) -> Depths {
-        let (stages, packed, slots) = match self.tokens {
-            8 => (4, 8, 16),
-            16 => (4, 8, 16),
-            32 => (4, 8, 8),
-            64 => (4, 4, 8),
-            128 => (4, 0, 8),
-            _ => (4, 0, 4),
-        };
-        Depths {
-            stages,
-            packed,
-            slots,
+    /// Slots that are filled and given back together: those of a stage, where warps dequantise them.
+    pub const fn slots_per_piece(self) -> u32 {
+        match self.design() {
+            Design::Decode => SLOTS_PER_STAGE,
+            Design::Prefill => 1,
         }
+    }
+
+    /// Pieces of the rings.
+    const fn depths(self) -> Depths {
+        let (packed, slots) = match self.tokens {
+            8 | 16 => (4, 4),
+            32 | 64 => (4, 2),
+            128 => (0, 8),
+            _ => (0, 4),
+        };
+        Depths { packed, slots }
     }
 }
 
-/// Pieces of the rings: stages of weights, of packed activations, and slots of dequantised ones.
+/// Stages of weights of every tile.
+const STAGES: u32 = 4;
+
+/// Stages of packed activations, and pieces of dequantised ones.
 struct Depths {
-    stages: u32,
     packed: u32,
     slots: u32,
 }
@@ -171,15 +175,15 @@ pub mod arrivals {
     /// `empty` of a stage: one thread of each warp that multiplies.
     pub const STAGE_EMPTY: u32 = COLUMN_WARPS;
 
-    /// `full` of a piece of packed activations: the load thread's `arrive.expect_tx`.
+    /// `full` of a stage of packed activations: the load thread's `arrive.expect_tx`.
     pub const PACKED_FULL: u32 = 1;
 
-    /// `empty` of a piece of packed activations: one thread of each warp that dequantises it.
+    /// `empty` of a stage of packed activations: one thread of each warp that dequantises it.
     pub const fn packed_empty(shape: TileShape) -> u32 {
         shape.token_groups()
     }
 
-    /// `full` of a slot: one thread of each warp that writes it; or the load thread's
+    /// `full` of a piece of slots: one thread of each warp that writes it; or the load thread's
     /// `arrive.expect_tx`.
     pub const fn slot_full(shape: TileShape) -> u32 {
         match shape.design() {
@@ -188,7 +192,7 @@ pub mod arrivals {
         }
     }
 
-    /// `empty` of a slot: one thread of each warp that multiplies it, in every CTA that its
+    /// `empty` of a piece of slots: one thread of each warp that multiplies it, in every CTA that its
     /// activations were copied to.
     pub const fn slot_empty(shape: TileShape) -> u32 {
         match shape.design() {
@@ -253,7 +257,7 @@ pub struct SharedPlan {
     pub b2: u32,
     pub scale_b1: u32,
     pub scale_b2: u32,
-    /// Offset within a piece of packed activations.
+    /// Offset within a stage of packed activations.
     pub scale_a: u32,
     /// Offsets within the whole.
     pub partial_sums: u32,
@@ -268,17 +272,18 @@ impl SharedPlan {
         let scale_b2 = scale_b1 + SCALE_BYTES;
         let stage_bytes = scale_b2 + SCALE_BYTES;
         let slot_bytes = shape.tokens * ROW_BYTES;
+        let piece_bytes = shape.slots_per_piece() * slot_bytes;
         let packed_bytes = slot_bytes + SCALE_BYTES;
         let depths = shape.depths();
-        let first_slot = depths.stages * stage_bytes;
-        let first_packed = first_slot + depths.slots * slot_bytes;
+        let first_slot = STAGES * stage_bytes;
+        let first_packed = first_slot + depths.slots * piece_bytes;
         let partial_sums = first_packed + depths.packed * packed_bytes;
         let stages_full = match shape.design() {
             Design::Decode => partial_sums + partial_sum_bytes(shape.tokens, MAX_SPLIT_K),
             Design::Prefill => partial_sums,
         };
-        let stages = RingPlan::new(depths.stages, stage_bytes, 0, stages_full);
-        let slots = RingPlan::new(depths.slots, slot_bytes, first_slot, stages.end());
+        let stages = RingPlan::new(STAGES, stage_bytes, 0, stages_full);
+        let slots = RingPlan::new(depths.slots, piece_bytes, first_slot, stages.end());
         let packed = RingPlan::new(depths.packed, packed_bytes, first_packed, slots.end());
         let sums = packed.end();
         Self {
@@ -303,7 +308,7 @@ impl SharedPlan {
         2 * (WEIGHT_BYTES + SCALE_TILE_BYTES * tiles)
     }
 
-    /// As [`Self::stage_transaction_bytes`], of a piece of packed activations.
+    /// As [`Self::stage_transaction_bytes`], of a stage of packed activations.
     pub const fn packed_transaction_bytes(self, tiles: u32) -> u32 {
         self.scale_a + SCALE_TILE_BYTES * tiles
     }
@@ -431,14 +436,14 @@ const fn entry(name: &'static str, tokens: u32, output: Output) -> KernelEntry {
     );
     assert!(
         matches!(shape.design(), Design::Prefill)
-            || (shared.slots.count / SLOTS_PER_STAGE)
-                .is_multiple_of(shape.stages_unpacked_at_once())
+            || (shared.slots.count).is_multiple_of(shape.stages_unpacked_at_once())
                 && (shared.packed.count).is_multiple_of(shape.stages_unpacked_at_once()),
         "warps that dequantise always read and fill the same places"
     );
     assert!(
         STAGES_PER_ROUND.is_multiple_of(shared.stages.count)
-            && (SLOTS_PER_STAGE * STAGES_PER_ROUND).is_multiple_of(shared.slots.count),
+            && (SLOTS_PER_STAGE * STAGES_PER_ROUND)
+                .is_multiple_of(shared.slots.count * shape.slots_per_piece()),
         "a round of the loop goes around the rings"
     );
     // Each of an SM's four parts has 16,384 registers and a quarter of the warps.

@@ -42,7 +42,7 @@ pub fn run<C: Config>(rings: &mut Rings<C>, tile: Tile, span: Span, column_warp:
         slots: SlotReader {
             descriptor: wgmma::descriptor(rings.slots.base()),
             lane,
-            previous: None,
+            piece: None,
             config: PhantomData,
         },
         span,
@@ -53,7 +53,7 @@ pub fn run<C: Config>(rings: &mut Rings<C>, tile: Tile, span: Span, column_warp:
     while !(work.stage(rings) || work.stage(rings) || work.stage(rings) || work.stage(rings)) {}
     wgmma::wait_group::<0>();
     if let Design::Prefill = C::SHAPE.design() {
-        work.slots.release_previous();
+        work.slots.release(work.slots.piece);
     }
     work.sums
 }
@@ -79,20 +79,30 @@ impl<C: Config> Work<C> {
         let beyond_k = self.lane % 4 >= self.span.scale_tiles(self.index);
         let scales = self.reader.scales(stage.address, beyond_k);
         let words = self.reader.load(stage.address, 0);
-        self.slot(rings, Operand::new(words, scales, 0), self.index);
-        self.slot(rings, Operand::new(words, scales, 1), 1);
+        self.slot(rings, 0, words, scales);
+        self.slot(rings, 1, words, scales);
         let words = self.reader.load(stage.address, 1);
-        self.slot(rings, Operand::new(words, scales, 2), 1);
+        self.slot(rings, 2, words, scales);
         give_back(stage, self.lane);
-        self.slot(rings, Operand::new(words, scales, 3), 1);
+        self.slot(rings, 3, words, scales);
         self.index += 1;
         self.index == self.span.len()
     }
 
+    /// Multiplies slot `index` of the stage.
     #[inline(always)]
-    fn slot(&mut self, rings: &mut Rings<C>, weights: Operand, accumulate: u32) {
+    fn slot(
+        &mut self,
+        rings: &mut Rings<C>,
+        index: u32,
+        words: [[u32; 4]; 2],
+        scales: [Scales; 2],
+    ) {
+        let weights = Operand::new(words, scales, index as usize);
+        // The first of all does not accumulate.
+        let accumulate = if index == 0 { self.index } else { 1 };
         self.slots
-            .multiply(&mut rings.slots, &mut self.sums, weights, accumulate);
+            .multiply(&mut rings.slots, index, &mut self.sums, weights, accumulate);
     }
 }
 
@@ -190,7 +200,8 @@ struct SlotReader<C: Config> {
     /// Of the ring's first slot.
     descriptor: u64,
     lane: u32,
-    previous: Option<Draining>,
+    /// The one with the last slot that was multiplied.
+    piece: Option<Draining>,
     config: PhantomData<C>,
 }
 
@@ -199,13 +210,21 @@ impl<C: Config> SlotReader<C> {
     fn multiply(
         &mut self,
         slots: &mut Consumer<Slots<C>>,
+        index: u32,
         sums: &mut C::Sums,
         weights: Operand,
         accumulate: u32,
     ) {
-        let slot = slots.acquire();
+        let within = index % C::SHAPE.slots_per_piece();
+        let before = self.piece;
+        let piece = match before {
+            Some(piece) if within != 0 => piece,
+            _ => slots.acquire(),
+        };
+        self.piece = Some(piece);
         // Addresses are in units of 16 bytes, in the descriptor's lowest bits.
-        let activations = self.descriptor + (slot.offset / 16) as u64;
+        let offset = piece.offset + within * C::TOKENS * ROW_BYTES;
+        let activations = self.descriptor + (offset / 16) as u64;
         let [first, second] = weights.words;
         let scales = weights.scales;
         let (first, second) = (
@@ -218,22 +237,23 @@ impl<C: Config> SlotReader<C> {
         wgmma::commit_group();
         // Of the slot before, everything is complete after this.
         wgmma::wait_group::<1>();
-        self.release_previous();
-        self.previous = Some(slot);
+        if within == 0 {
+            self.release(before);
+        }
     }
 
     #[inline(always)]
-    fn release_previous(&self) {
-        let Some(slot) = self.previous else { return };
+    fn release(&self, piece: Option<Draining>) {
+        let Some(piece) = piece else { return };
         match C::SHAPE.design() {
             Design::Decode => {
                 if self.lane == 0 {
-                    slot.release();
+                    piece.release();
                 }
             }
             Design::Prefill => {
                 if self.lane < PREFILL_CLUSTER {
-                    slot.release_to(self.lane);
+                    piece.release_to(self.lane);
                 }
             }
         }

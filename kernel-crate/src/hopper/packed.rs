@@ -5,7 +5,6 @@ use super::load::{MAP_ACTIVATIONS, load_scales};
 use super::ring::{Filling, Producer};
 use super::tile::{Span, Tile};
 use crate::contract::hopper::HopperParams;
-use crate::ptx::shared;
 use crate::ptx::tma::{self, CachePolicy};
 use crate::scales::row_block;
 
@@ -50,8 +49,6 @@ impl Activations {
     fn load<C: Config>(&self, packed: &mut Producer<Packed<C>>, span: Span, index: u32) {
         let (k, scale_tiles) = (span.k(index), span.scale_tiles(index));
         let Filling { address: to, full } = packed.acquire();
-        // As for weights.
-        shared::fence_async_proxy();
         full.arrive_expect_tx(C::PLAN.packed_transaction_bytes(scale_tiles));
         let map = self.param_block + MAP_ACTIVATIONS;
         let at = [k / 2, self.tile.m, self.tile.batch];

@@ -6,7 +6,6 @@ use super::ring::{Consumer, Producer, Ring};
 use super::tile::{Span, Tile};
 use crate::contract::hopper::{ROW_BYTES, SLOTS_PER_STAGE, STAGE_K};
 use crate::contract::{MMA_K, SCALE_TILE_BYTES, SCALE_TILE_ROWS};
-use crate::ptx::mbarrier::Mbarrier;
 use crate::ptx::{shared, warp};
 
 /// Dequantises this warp's share of every stage: eight tokens, a lane one token's row of one slot.
@@ -29,9 +28,9 @@ pub fn run<C: Config>(
     let slot = lane / 8;
     let mut work = Work::<C> {
         packed: packed.from(first).consumer(),
-        slots: slots.from(first * SLOTS_PER_STAGE).producer(),
+        slots: slots.from(first).producer(),
         reader: Reader::new(tile, token, slot),
-        row: slot * C::PLAN.slots.bytes + token * ROW_BYTES,
+        row: (slot * C::TOKENS + token) * ROW_BYTES,
         span,
         stage: first,
         lane,
@@ -44,7 +43,7 @@ struct Work<C: Config> {
     packed: Consumer<Packed<C>>,
     slots: Producer<Slots<C>>,
     reader: Reader<C>,
-    /// Of the lane in a stage's slots, from the first slot on.
+    /// Of the lane in a stage's slots.
     row: u32,
     span: Span,
     /// The next.
@@ -64,18 +63,16 @@ impl<C: Config> Work<C> {
         self.packed.skip(others);
         let scale_tiles = self.span.scale_tiles(self.stage);
         let activations = self.reader.load(source.address, scale_tiles);
-        let slots = [(); SLOTS_PER_STAGE as usize].map(|()| self.slots.acquire());
-        self.slots.skip(others * SLOTS_PER_STAGE);
-        activations.unpack(slots[0].address + self.row, self.lane % 8);
+        let slots = self.slots.acquire();
+        self.slots.skip(others);
+        activations.unpack(slots.address + self.row, self.lane % 8);
+        // Of what was read too: copies will overwrite it.
         shared::fence_async_proxy();
         // Behind the use of what was loaded, as in `multiply`.
         warp::sync();
         if self.lane == 0 {
             source.release();
-        }
-        if self.lane % 8 == 0 {
-            // The barriers lie one after the other too.
-            Mbarrier(slots[0].full.0 + self.lane).arrive();
+            slots.full.arrive();
         }
         self.stage += C::SHAPE.stages_unpacked_at_once();
         true

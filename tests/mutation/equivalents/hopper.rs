@@ -1,6 +1,8 @@
 //! Of the kernels for Hopper.
 
-use nvfp4_dual_gemm_kernel::contract::hopper::{ACTIVATIONS, Design, KERNELS, TileShape};
+use nvfp4_dual_gemm_kernel::contract::hopper::{
+    ACTIVATIONS, Design, KERNELS, STAGES_PER_ROUND, TileShape,
+};
 
 use super::{Equivalent, Operator};
 
@@ -51,7 +53,7 @@ const MULTIPLIES: &[Equivalent] = &[
         operator: Operator::BarrierDeleted,
         detail: "before mbarrier.arrive",
         statement: "bar.warp.sync",
-        at_most: 1,
+        at_most: STAGES_PER_ROUND as usize,
         proof: "where a stage is given back: every lane's loads have brought their values, since a `wgmma` takes what is \
                 computed from them, and the warp executes that together before",
     },
