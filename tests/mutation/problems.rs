@@ -106,9 +106,9 @@ fn hopper_shapes(entry: &KernelEntry, ring: usize) -> Vec<DualGemm> {
         (2, [tokens, columns, 3 * stage + 64, 1]),
         (4, [tokens, columns, 7 * stage + 64, 1]),
         // As little K as there can be, and twice that; two tiles of scale factors of A in a batch, of which the second has
-        // as few rows as it can, and half of them.
+        // as few rows as it can, and half of them; half a tile of those of N.
         (1, [tokens.max(128) + 1, 8, 64, 2]),
-        (1, [tokens.max(128) + 64, 8, 128, 2]),
+        (1, [tokens.max(128) + 64, columns, 128, 2]),
         // Few tokens; more than one tile of scale factors of N; whole stages.
         (1, [tokens.div_ceil(2), 3 * columns + 8, 2 * stage, 2]),
         // More tiles than multiprocessors, of M and of N; and all of the last stage but a part.

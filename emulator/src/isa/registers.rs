@@ -46,10 +46,19 @@ pub enum Results {
     Defined,
 }
 
+/// D of a `wgmma`, which is read where `scale_d` says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accumulator {
+    pub registers: Box<[Reg]>,
+    pub scale_d: Src,
+    pub negated: bool,
+}
+
 /// One instruction's registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegisterUse {
     pub consumed: Box<[(Reg, Role)]>,
+    pub accumulator: Option<Accumulator>,
     pub sources: Box<[Src]>,
     pub written: Box<[Reg]>,
     pub results: Results,
@@ -60,6 +69,7 @@ pub struct RegisterUse {
 #[derive(Default)]
 struct Uses {
     consumed: Vec<(Reg, Role)>,
+    accumulator: Option<Accumulator>,
     sources: Vec<Src>,
     written: Vec<Reg>,
 }
@@ -105,6 +115,7 @@ impl RegisterUse {
         let results = collect(&inst.op, &mut uses);
         Self {
             consumed: uses.consumed.into(),
+            accumulator: uses.accumulator,
             sources: uses.sources.into(),
             written: uses.written.into(),
             results,
@@ -479,7 +490,11 @@ fn matrix(op: &MatrixOp, uses: &mut Uses) {
                 WarpgroupA::Descriptor { descriptor, .. } => uses.operand(*descriptor),
             }
             uses.operands([mma.b_descriptor, mma.accumulate]);
-            // Whether D is read depends on `scale-d`.
+            uses.accumulator = Some(Accumulator {
+                registers: mma.d.iter().copied().collect(),
+                scale_d: mma.accumulate,
+                negated: mma.accumulate_negated,
+            });
             uses.written.extend(&mma.d);
         }
         MatrixOp::WarpgroupFence | MatrixOp::WarpgroupCommit | MatrixOp::WarpgroupWait { .. } => {}

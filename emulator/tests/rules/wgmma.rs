@@ -123,6 +123,18 @@ fn scale_d_drops_what_d_held() {
 }
 
 #[test]
+fn what_nobody_wrote_is_not_added_to() {
+    let program = |first: &str| {
+        let both = mma(first) + &mma("%p0");
+        let unwritten = both.replace(D, "{%r14, %r15, %r16, %r17}");
+        program(&format!("{FENCE}{unwritten}{COMMIT}{WAIT}"))
+    };
+    program("%p1").mode(Mode::Strict).run();
+    let broken = program("%p0").mode(Mode::Check);
+    broken.breaks(Asynchrony::Late, "E1", "wgmma.mma_async");
+}
+
+#[test]
 fn instructions_of_one_shape_follow_each_other_on_one_accumulator() {
     let (mma, two) = (mma("%p0"), mma("%p0").repeat(2));
     check(&format!("{FENCE}{two}{COMMIT}{mma}{COMMIT}{WAIT}"), 3.0);
@@ -130,7 +142,7 @@ fn instructions_of_one_shape_follow_each_other_on_one_accumulator() {
 
 #[test]
 fn a_wait_leaves_the_newest_groups_pending() {
-    let other = mma("%p0").replace(D, "{%r14, %r15, %r16, %r17}");
+    let other = mma("%p1").replace(D, "{%r14, %r15, %r16, %r17}");
     let body = |pending| {
         format!(
             "{FENCE}{}{COMMIT}{other}{COMMIT}wgmma.wait_group.sync.aligned {pending};\n",

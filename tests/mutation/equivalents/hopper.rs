@@ -17,7 +17,7 @@ pub fn lists(entry: &str) -> Option<[&'static [Equivalent]; 2]> {
     };
     Some(match shape.design() {
         Design::Decode => [MULTIPLIES, DECODE],
-        Design::Prefill => [MULTIPLIES, &[]],
+        Design::Prefill => [MULTIPLIES, PREFILL],
     })
 }
 
@@ -33,8 +33,33 @@ const BEFORE: &[Equivalent] = &[Equivalent {
 const REGISTERS: &str = "ptxas gives a role no more registers than it may have, and moves what does not fit to memory: \
                 slower, and as right (`build-ptx` refuses it); the pool has what is asked for either way";
 
+const LEADING: &str = "the leading offset of B, which a K-major operand with a swizzle does not use (PTX ISA §9.7.15.5.1.2)";
+const STARTED: &str =
+    "the operand is true here anyway: only the first `wgmma` of a tile starts from nothing";
+
 /// Of those that multiply.
 const MULTIPLIES: &[Equivalent] = &[
+    Equivalent {
+        operator: Operator::DescriptorField,
+        detail: "operand 2: leading offset",
+        statement: "wgmma.mma_async",
+        at_most: 16,
+        proof: LEADING,
+    },
+    Equivalent {
+        operator: Operator::ConstantChanged,
+        detail: "4611686293305360384 to",
+        statement: "or.b64 %rd, %rd, 4611686293305360384;",
+        at_most: 8,
+        proof: LEADING,
+    },
+    Equivalent {
+        operator: Operator::DescriptorField,
+        detail: "operand 2: stride offset",
+        statement: "wgmma.mma_async.sync.aligned.m64n8k16",
+        at_most: 8,
+        proof: "the distance between groups of eight tokens, of which there is one",
+    },
     Equivalent {
         operator: Operator::RegistersChanged,
         detail: "-8",
@@ -59,8 +84,24 @@ const MULTIPLIES: &[Equivalent] = &[
     },
 ];
 
+/// … in the prefill design.
+const PREFILL: &[Equivalent] = &[Equivalent {
+    operator: Operator::AccumulateChanged,
+    detail: "always true",
+    statement: "wgmma.mma_async",
+    at_most: 15,
+    proof: STARTED,
+}];
+
 /// … in the decode design.
 const DECODE: &[Equivalent] = &[
+    Equivalent {
+        operator: Operator::AccumulateChanged,
+        detail: "always true",
+        statement: "wgmma.mma_async",
+        at_most: 7,
+        proof: STARTED,
+    },
     Equivalent {
         operator: Operator::BarrierDeleted,
         detail: "",

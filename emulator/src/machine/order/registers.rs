@@ -3,7 +3,7 @@
 
 use super::{Finding, Found, Order, Rule, Severity};
 use crate::isa::ir::{Guard, Reg, Src};
-use crate::isa::registers::{RegisterUse, Results, Role};
+use crate::isa::registers::{Accumulator, RegisterUse, Results, Role};
 use crate::machine::operation::Issuer;
 use crate::machine::warp::Slot;
 
@@ -61,6 +61,15 @@ impl Defined {
     }
 }
 
+/// Whether it adds to D. All lanes agree: whoever executes it checks that.
+fn adds(accumulator: &Accumulator, registers: &[Slot]) -> bool {
+    let scale_d = match accumulator.scale_d {
+        Src::Imm(value) => value != 0,
+        Src::Reg(register) => registers[register as usize][0] != 0,
+    };
+    scale_d != accumulator.negated
+}
+
 impl Order<'_> {
     /// An instruction is about to be executed: `mask` are the lanes that come to it, `active` those whose guard holds.
     #[inline]
@@ -82,9 +91,12 @@ impl Order<'_> {
             .consumed
             .iter()
             .map(|(reg, role)| (*reg, *role, active));
+        let accumulator = uses.accumulator.iter().filter(|d| adds(d, registers));
+        let accumulator = accumulator.flat_map(|d| &d.registers);
         let undefined = guard
             .into_iter()
             .chain(consumed)
+            .chain(accumulator.map(|register| (*register, Role::Operand, active)))
             .map(|(register, role, read)| (register, role, read & !defined.of(Src::Reg(register))))
             .find(|(_, _, lanes)| *lanes != 0);
         let results = defined.results(uses, registers, active);
