@@ -164,7 +164,7 @@ impl Engine {
     /// Whether the tensor core is to read the operands of the next operation when that is issued.
     pub fn reads_at_issue(&mut self) -> bool {
         match self.policy {
-            Asynchrony::Late => false,
+            Asynchrony::Late | Asynchrony::SlowMemory => false,
             Asynchrony::Early => true,
             Asynchrony::Random { .. } | Asynchrony::Chunked { .. } => self.random.one_in(2),
         }
@@ -185,6 +185,7 @@ impl Engine {
                     .nth(chosen as usize)
             }
             Asynchrony::Late => self.latest(),
+            Asynchrony::SlowMemory => self.memory_last(),
         }?;
         Some(self.remove(index))
     }
@@ -209,10 +210,7 @@ impl Engine {
     /// unordered; then the tensor pipe, so that its operands stay in use for as long as possible. What stores write
     /// comes last: they are complete for `wait_group.read` before.
     fn latest(&self) -> Option<usize> {
-        let eligible = |queue: Queue| {
-            (0..self.operations.len())
-                .filter(move |i| self.operations[*i].work.queue() == queue && self.may_complete(*i))
-        };
+        let eligible = |queue| self.eligible(queue);
         let overtaking = eligible(Queue::TensorPipe).next_back().filter(|last| {
             self.operations[..*last].iter().any(|other| {
                 other.work.queue() == Queue::TensorPipe
@@ -228,6 +226,24 @@ impl Engine {
             .or_else(|| eligible(Queue::Warpgroup).next())
             .or_else(|| eligible(Queue::TensorPipe).next())
             .or_else(|| eligible(Queue::Writes).next())
+    }
+
+    /// The tensor core's first, then copies, the oldest first.
+    fn memory_last(&self) -> Option<usize> {
+        [
+            Queue::Warpgroup,
+            Queue::TensorPipe,
+            Queue::Unordered,
+            Queue::Writes,
+        ]
+        .into_iter()
+        .find_map(|queue| self.eligible(queue).next())
+    }
+
+    /// Indices of the operations of a queue that may complete now.
+    fn eligible(&self, queue: Queue) -> impl DoubleEndedIterator<Item = usize> {
+        (0..self.operations.len())
+            .filter(move |i| self.operations[*i].work.queue() == queue && self.may_complete(*i))
     }
 
     /// A thread waits for all but its last groups, so those stay in flight for longest if the oldest operation goes
@@ -253,7 +269,7 @@ impl Engine {
     /// An operation that completes by itself after a warp's turn, if the policy wants one to.
     pub fn take_spontaneous(&mut self) -> Option<Operation> {
         match self.policy {
-            Asynchrony::Late => None,
+            Asynchrony::Late | Asynchrony::SlowMemory => None,
             Asynchrony::Early => self.take_forced(),
             Asynchrony::Random { .. } | Asynchrony::Chunked { .. } => {
                 let now = !self.operations.is_empty() && self.random.one_in(4);

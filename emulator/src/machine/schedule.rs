@@ -22,7 +22,7 @@ use super::random::SplitMix64;
 /// | `starve:warp=N`, `starve:cta=N` | [`Turns::Starve`] |
 /// | `greedy` | [`Turns::Greedy`] |
 ///
-/// `ASYNC` is `late`, `early`, `random:SEED` or `chunked:SEED` ([`Asynchrony`]).
+/// `ASYNC` is `late`, `slow-memory`, `early`, `random:SEED` or `chunked:SEED` ([`Asynchrony`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
     pub turns: Turns,
@@ -69,6 +69,9 @@ pub enum Asynchrony {
     /// operands that are overwritten too early.
     #[default]
     Late,
+    /// As late, but copies come last, and in the order of their issue: memory is slower than the tensor core. Each copy
+    /// that is not waited for shows, not the first alone.
+    SlowMemory,
     /// As soon as the issuing group's turn is over. The tensor core reads operands at issue: missing waits for them show
     /// up.
     Early,
@@ -219,6 +222,7 @@ impl fmt::Display for Asynchrony {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Late => f.write_str("late"),
+            Self::SlowMemory => f.write_str("slow-memory"),
             Self::Early => f.write_str("early"),
             Self::Random { seed } => write!(f, "random:{seed}"),
             Self::Chunked { seed } => write!(f, "chunked:{seed}"),
@@ -338,6 +342,7 @@ fn values<'t>(text: &'t str, known: &[&str]) -> Result<Vec<(&'t str, &'t str)>, 
 fn asynchrony(text: &str) -> Result<Asynchrony, Wrong<'_>> {
     match (text, text.split_once(':')) {
         ("late", _) => Ok(Asynchrony::Late),
+        ("slow-memory", _) => Ok(Asynchrony::SlowMemory),
         ("early", _) => Ok(Asynchrony::Early),
         (_, Some(("random", seed))) => Ok(Asynchrony::Random {
             seed: number(seed)?,
@@ -345,7 +350,10 @@ fn asynchrony(text: &str) -> Result<Asynchrony, Wrong<'_>> {
         (_, Some(("chunked", seed))) => Ok(Asynchrony::Chunked {
             seed: number(seed)?,
         }),
-        _ => Err((text, "is none of late, early, random:SEED and chunked:SEED")),
+        _ => Err((
+            text,
+            "is none of late, slow-memory, early, random:SEED and chunked:SEED",
+        )),
     }
 }
 

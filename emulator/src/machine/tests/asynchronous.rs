@@ -55,6 +55,32 @@ fn a_bulk_load_is_there_after_the_wait() {
 }
 
 #[test]
+fn a_younger_copy_is_there_first_or_not() {
+    let younger_is_there = |policy| {
+        let out = one_thread(&format!(
+            r"
+    {EXPECT}
+    mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r2+8], 16;
+    {LOAD}
+    cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r3+256], [%rd0+2048], 16, [%r2+8];
+    {WAIT}
+    mbarrier.test_wait.parity.shared::cta.b64 %p1, [%r2+8], 0;
+    selp.u32 %r10, 1, 0, %p1;
+    st.global.u32 [%rd0], %r10;
+LAST:
+    mbarrier.try_wait.parity.shared::cta.b64 %p1, [%r2+8], 0;
+    @!%p1 bra LAST;
+"
+        ))
+        .policy(policy)
+        .run();
+        out[0] == 1
+    };
+    assert!(younger_is_there(Asynchrony::Late));
+    assert!(!younger_is_there(Asynchrony::SlowMemory));
+}
+
+#[test]
 fn nothing_has_happened_at_issue() {
     for policy in POLICIES {
         let out = one_thread(&format!(

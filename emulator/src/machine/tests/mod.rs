@@ -23,8 +23,9 @@ const WORDS: usize = 2048;
 /// Static shared memory that programs may use.
 const SHARED_BYTES: u32 = 32 * 1024;
 
-const POLICIES: [Asynchrony; 5] = [
+const POLICIES: [Asynchrony; 6] = [
     Asynchrony::Late,
+    Asynchrony::SlowMemory,
     Asynchrony::Early,
     Asynchrony::Random { seed: 1 },
     Asynchrony::Random { seed: 2 },
