@@ -7,7 +7,7 @@ use nvfp4_dual_gemm::launch::Kernels;
 use nvfp4_dual_gemm::plan::DualGemm;
 use nvfp4_dual_gemm::{InputKind, Inputs};
 use ptx_emulator::driver::set_launch_options;
-use ptx_emulator::machine::{LaunchOptions, Mode, Schedule};
+use ptx_emulator::machine::{Asynchrony, LaunchOptions, Mode, Schedule};
 
 use super::earlier::Earlier;
 use crate::{Buffers, TestDevice, failed};
@@ -64,13 +64,32 @@ pub const SCHEDULES: u64 = 12;
 
 /// How a changed kernel is run, in this order: the letter of the ISA comes second, where the unchanged kernel keeps to
 /// it, as that is part of what is proved then.
-fn runs(strictly: bool, schedules: u64) -> impl Iterator<Item = (Mode, Schedule)> {
+fn runs(
+    plan: &DualGemm,
+    strictly: bool,
+    schedules: u64,
+) -> impl Iterator<Item = (Mode, Schedule)> + use<> {
     let check = |index| (Mode::Check, Schedule::nth(SEED, index));
     let strict = strictly.then(strict).into_iter().flatten();
     [check(0)]
         .into_iter()
         .chain(strict)
         .chain((1..schedules).map(check))
+        .chain(hasty(plan))
+}
+
+/// What follows a wait that gave up meets copies that are not there yet: memory is slow, and slowest for the warp that
+/// copies, one of the last four in every kernel.
+fn hasty(plan: &DualGemm) -> impl Iterator<Item = (Mode, Schedule)> + use<> {
+    let warps = plan.kernel().launch.threads_per_cta / 32;
+    (warps - 4..warps).map(|warp| {
+        let schedule = Schedule {
+            asynchrony: Asynchrony::SlowMemory { warp },
+            spurious: Some(SEED),
+            ..Schedule::default()
+        };
+        (Mode::Check, schedule)
+    })
 }
 
 /// By the letter; with `try_wait`s that give up too, since what follows one may hide it from other modes.
@@ -120,7 +139,7 @@ impl Judge {
                 }
             }
             let mut right = None;
-            for how in runs(false, schedules) {
+            for how in runs(&plan, false, schedules) {
                 let found = judge.run(ptx, &plan, &inputs, how)?;
                 assert_eq!(*right.get_or_insert_with(|| found.clone()), found);
             }
@@ -147,7 +166,7 @@ impl Judge {
             right,
         } in &self.cases
         {
-            for how in runs(self.reported_strictly.is_none(), self.schedules) {
+            for how in runs(plan, self.reported_strictly.is_none(), self.schedules) {
                 match self.run(ptx, plan, inputs, how) {
                     Err(verdict) => return verdict,
                     Ok(found) => {

@@ -164,7 +164,7 @@ impl Engine {
     /// Whether the tensor core is to read the operands of the next operation when that is issued.
     pub fn reads_at_issue(&mut self) -> bool {
         match self.policy {
-            Asynchrony::Late | Asynchrony::SlowMemory => false,
+            Asynchrony::Late | Asynchrony::SlowMemory { .. } => false,
             Asynchrony::Early => true,
             Asynchrony::Random { .. } | Asynchrony::Chunked { .. } => self.random.one_in(2),
         }
@@ -185,7 +185,7 @@ impl Engine {
                     .nth(chosen as usize)
             }
             Asynchrony::Late => self.latest(),
-            Asynchrony::SlowMemory => self.memory_last(),
+            Asynchrony::SlowMemory { warp } => self.memory_last(warp),
         }?;
         Some(self.remove(index))
     }
@@ -228,16 +228,15 @@ impl Engine {
             .or_else(|| eligible(Queue::Writes).next())
     }
 
-    /// The tensor core's first, then copies, the oldest first.
-    fn memory_last(&self) -> Option<usize> {
-        [
-            Queue::Warpgroup,
-            Queue::TensorPipe,
-            Queue::Unordered,
-            Queue::Writes,
-        ]
-        .into_iter()
-        .find_map(|queue| self.eligible(queue).next())
+    /// The tensor core's first, then copies, the oldest first and those of `warp` last.
+    fn memory_last(&self, warp: u32) -> Option<usize> {
+        let by_warp = |index: &usize| self.operations[*index].issuer.warp == warp;
+        let oldest = |queue| self.eligible(queue).next();
+        oldest(Queue::Warpgroup)
+            .or_else(|| oldest(Queue::TensorPipe))
+            .or_else(|| self.eligible(Queue::Unordered).find(|i| !by_warp(i)))
+            .or_else(|| oldest(Queue::Unordered))
+            .or_else(|| oldest(Queue::Writes))
     }
 
     /// Indices of the operations of a queue that may complete now.
@@ -269,7 +268,7 @@ impl Engine {
     /// An operation that completes by itself after a warp's turn, if the policy wants one to.
     pub fn take_spontaneous(&mut self) -> Option<Operation> {
         match self.policy {
-            Asynchrony::Late | Asynchrony::SlowMemory => None,
+            Asynchrony::Late | Asynchrony::SlowMemory { .. } => None,
             Asynchrony::Early => self.take_forced(),
             Asynchrony::Random { .. } | Asynchrony::Chunked { .. } => {
                 let now = !self.operations.is_empty() && self.random.one_in(4);

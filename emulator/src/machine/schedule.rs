@@ -22,7 +22,7 @@ use super::random::SplitMix64;
 /// | `starve:warp=N`, `starve:cta=N` | [`Turns::Starve`] |
 /// | `greedy` | [`Turns::Greedy`] |
 ///
-/// `ASYNC` is `late`, `slow-memory`, `early`, `random:SEED` or `chunked:SEED` ([`Asynchrony`]).
+/// `ASYNC` is `late`, `slow-memory:WARP`, `early`, `random:SEED` or `chunked:SEED` ([`Asynchrony`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
     pub turns: Turns,
@@ -69,9 +69,10 @@ pub enum Asynchrony {
     /// operands that are overwritten too early.
     #[default]
     Late,
-    /// As late, but copies come last, and in the order of their issue: memory is slower than the tensor core. Each copy
-    /// that is not waited for shows, not the first alone.
-    SlowMemory,
+    /// As late, but copies come after the tensor core's work, in the order of their issue, and those that this warp of a CTA
+    /// issues last of all: memory is slow, and slowest for one role. Each of its copies that is not waited for shows, not
+    /// the first alone.
+    SlowMemory { warp: u32 },
     /// As soon as the issuing group's turn is over. The tensor core reads operands at issue: missing waits for them show
     /// up.
     Early,
@@ -222,7 +223,7 @@ impl fmt::Display for Asynchrony {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Late => f.write_str("late"),
-            Self::SlowMemory => f.write_str("slow-memory"),
+            Self::SlowMemory { warp } => write!(f, "slow-memory:{warp}"),
             Self::Early => f.write_str("early"),
             Self::Random { seed } => write!(f, "random:{seed}"),
             Self::Chunked { seed } => write!(f, "chunked:{seed}"),
@@ -342,7 +343,9 @@ fn values<'t>(text: &'t str, known: &[&str]) -> Result<Vec<(&'t str, &'t str)>, 
 fn asynchrony(text: &str) -> Result<Asynchrony, Wrong<'_>> {
     match (text, text.split_once(':')) {
         ("late", _) => Ok(Asynchrony::Late),
-        ("slow-memory", _) => Ok(Asynchrony::SlowMemory),
+        (_, Some(("slow-memory", warp))) => Ok(Asynchrony::SlowMemory {
+            warp: number(warp)?,
+        }),
         ("early", _) => Ok(Asynchrony::Early),
         (_, Some(("random", seed))) => Ok(Asynchrony::Random {
             seed: number(seed)?,
@@ -352,7 +355,7 @@ fn asynchrony(text: &str) -> Result<Asynchrony, Wrong<'_>> {
         }),
         _ => Err((
             text,
-            "is none of late, slow-memory, early, random:SEED and chunked:SEED",
+            "is none of late, slow-memory:WARP, early, random:SEED and chunked:SEED",
         )),
     }
 }

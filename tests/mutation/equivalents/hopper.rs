@@ -1,7 +1,7 @@
 //! Of the kernels for Hopper.
 
 use nvfp4_dual_gemm_kernel::contract::hopper::{
-    ACTIVATIONS, Design, KERNELS, STAGES_PER_ROUND, TileShape,
+    ACTIVATIONS, Design, KERNELS, STAGE_K, STAGES_PER_ROUND, TileShape, WGMMA_K,
 };
 
 use super::{Equivalent, Operator};
@@ -29,6 +29,8 @@ const BEFORE: &[Equivalent] = &[Equivalent {
     at_most: 1,
     proof: "K modulo 256: K is a multiple of 64",
 }];
+
+const WGMMAS_IN_LOOP: usize = (STAGES_PER_ROUND * STAGE_K / WGMMA_K) as usize;
 
 const REGISTERS: &str = "ptxas gives a role no more registers than it may have, and moves what does not fit to memory: \
                 slower, and as right (`build-ptx` refuses it); the pool has what is asked for either way";
@@ -64,7 +66,7 @@ const MULTIPLIES: &[Equivalent] = &[
         operator: Operator::RegistersChanged,
         detail: "-8",
         statement: "setmaxnreg",
-        at_most: 2,
+        at_most: 3,
         proof: REGISTERS,
     },
     Equivalent {
@@ -93,37 +95,45 @@ const PREFILL: &[Equivalent] = &[Equivalent {
     proof: STARTED,
 }];
 
+const WITHIN_A_STAGE: &str = "of a slot but the first of a stage: slots are given back a stage at a time, behind the first one's; the \
+                registers that are in use meanwhile are ptxas' matter";
+
 /// … in the decode design.
 const DECODE: &[Equivalent] = &[
+    Equivalent {
+        operator: Operator::WaitDeleted,
+        detail: "",
+        statement: "wgmma.wait_group.sync.aligned 1;",
+        at_most: 3 * STAGES_PER_ROUND as usize,
+        proof: WITHIN_A_STAGE,
+    },
+    Equivalent {
+        operator: Operator::WaitChanged,
+        detail: "+1",
+        statement: "wgmma.wait_group.sync.aligned 1;",
+        at_most: 3 * STAGES_PER_ROUND as usize,
+        proof: WITHIN_A_STAGE,
+    },
+    Equivalent {
+        operator: Operator::CommitDeleted,
+        detail: "",
+        statement: "wgmma.commit_group",
+        at_most: 2 * STAGES_PER_ROUND as usize,
+        proof: "of the second and third slot of a stage: the next one's commits theirs, before the wait for both",
+    },
     Equivalent {
         operator: Operator::AccumulateChanged,
         detail: "always true",
         statement: "wgmma.mma_async",
-        at_most: 7,
+        at_most: WGMMAS_IN_LOOP - 1,
         proof: STARTED,
     },
     Equivalent {
         operator: Operator::BarrierDeleted,
         detail: "",
         statement: "barrier.cluster.wait.acquire.aligned",
-        at_most: 2,
-        proof: "by warps that copy and dequantise, which end behind it: nobody waits for their wait, and threads \
-                that have exited count as arrived (PTX ISA §9.7.13.3)",
-    },
-    Equivalent {
-        operator: Operator::FenceDeleted,
-        detail: "",
-        statement: "fence.mbarrier_init",
         at_most: 1,
-        proof: "the one for the stages' barriers: the thread that initialises them copies, behind a fence of the \
-                asynchronous proxy of its own; other warps use them behind a barrier of the CTA",
-    },
-    Equivalent {
-        operator: Operator::WaitNotRepeated,
-        detail: "",
-        statement: "@!complete bra WAIT",
-        at_most: 2,
-        proof: "of slots that a warp fills together, with tiles of 8 and 16 tokens: it arrives for all of them at once, and \
-                warps give them back one after the other, so that the wait for another of them says the same",
+        proof: "by warps that copy, which end behind it: nobody waits for their wait, and threads that have exited \
+                count as arrived (PTX ISA §9.7.13.3)",
     },
 ];

@@ -54,30 +54,51 @@ fn a_bulk_load_is_there_after_the_wait() {
     }
 }
 
-#[test]
-fn a_younger_copy_is_there_first_or_not() {
-    let younger_is_there = |policy| {
-        let out = one_thread(&format!(
-            r"
-    {EXPECT}
+/// Warp 0 issues a copy, then warp 1 another: whether the first is there when the second is.
+fn older_is_there(policy: Asynchrony) -> bool {
+    let body = r"
+    and.b32 %r10, %r0, 31;
+    setp.ne.u32 %p31, %r10, 0;
+    @%p31 exit;
+    setp.ge.u32 %p31, %r0, 64;
+    @%p31 exit;
+    add.u32 %r3, %r2, 1024;
+    setp.ne.u32 %p2, %r0, 0;
+    @%p2 bra SECOND;
+    mbarrier.init.shared::cta.b64 [%r2], 1;
+    mbarrier.init.shared::cta.b64 [%r2+8], 1;
+    fence.mbarrier_init.release.cluster;
+    mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r2], 256;
+    cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r3], [%rd0+1024], 256, [%r2];
+SECOND:
+    barrier.cta.sync 1, 64;
+    @!%p2 bra WAIT;
     mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r2+8], 16;
-    {LOAD}
     cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r3+256], [%rd0+2048], 16, [%r2+8];
-    {WAIT}
-    mbarrier.test_wait.parity.shared::cta.b64 %p1, [%r2+8], 0;
-    selp.u32 %r10, 1, 0, %p1;
-    st.global.u32 [%rd0], %r10;
-LAST:
+WAIT:
     mbarrier.try_wait.parity.shared::cta.b64 %p1, [%r2+8], 0;
-    @!%p1 bra LAST;
-"
-        ))
-        .policy(policy)
-        .run();
-        out[0] == 1
-    };
-    assert!(younger_is_there(Asynchrony::Late));
-    assert!(!younger_is_there(Asynchrony::SlowMemory));
+    @!%p1 bra WAIT;
+    @!%p2 bra FIRST;
+    mbarrier.test_wait.parity.shared::cta.b64 %p1, [%r2], 0;
+    selp.u32 %r10, 1, 2, %p1;
+    st.global.u32 [%rd0], %r10;
+FIRST:
+    mbarrier.try_wait.parity.shared::cta.b64 %p1, [%r2], 0;
+    @!%p1 bra FIRST;
+";
+    match program(body).block(64).policy(policy).run()[0] {
+        1 => true,
+        2 => false,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn memory_can_be_slowest_for_one_warp() {
+    assert!(!older_is_there(Asynchrony::Late));
+    assert!(!older_is_there(Asynchrony::SlowMemory { warp: 0 }));
+    assert!(older_is_there(Asynchrony::SlowMemory { warp: 1 }));
+    assert!(older_is_there(Asynchrony::SlowMemory { warp: 2 }));
 }
 
 #[test]

@@ -25,7 +25,7 @@ const SHARED_BYTES: u32 = 32 * 1024;
 
 const POLICIES: [Asynchrony; 6] = [
     Asynchrony::Late,
-    Asynchrony::SlowMemory,
+    Asynchrony::SlowMemory { warp: 0 },
     Asynchrony::Early,
     Asynchrony::Random { seed: 1 },
     Asynchrony::Random { seed: 2 },
