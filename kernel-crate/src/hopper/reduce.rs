@@ -95,9 +95,9 @@ impl<C: Config> Reduction<C> {
             let owner = self.owner(group);
             if owner != self.cluster.rank {
                 let address = self.address(self.cluster.rank, group);
-                cluster::store_16_bytes_async(
+                cluster::store_async_16_bytes(
                     cluster::map_shared(address, owner),
-                    sums,
+                    sums.map(f32::to_bits),
                     cluster::map_shared(barrier.0, owner),
                 );
             }

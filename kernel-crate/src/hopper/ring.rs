@@ -162,9 +162,7 @@ impl<R: RingOf> Consumer<R> {
             empty: self.ring.empty(piece),
         }
     }
-}
 
-impl<R: RingOf> Consumer<R> {
     /// Address of the first piece.
     #[inline(always)]
     pub fn base(&self) -> u32 {

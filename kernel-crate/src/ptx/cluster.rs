@@ -44,25 +44,6 @@ pub fn map_shared(address: u32, rank: u32) -> u32 {
     mapped
 }
 
-/// Stores 16 bytes at a 16-byte aligned `.shared::cluster` address and credits them to `barrier`, in the
-/// same CTA. Returns before; whoever waits for the barrier sees them. PTX ISA §9.7.9.12 `st.async`.
-#[inline(always)]
-pub fn store_16_bytes_async(address: u32, [a, b, c, d]: [f32; 4], barrier: u32) {
-    // SAFETY: addresses of the shared-memory plan in a CTA that is there until the barrier completes.
-    unsafe {
-        asm!(
-            "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [{0}], {{{1}, {2}, {3}, {4}}}, [{5}];",
-            in(reg32) address,
-            in(reg32) a,
-            in(reg32) b,
-            in(reg32) c,
-            in(reg32) d,
-            in(reg32) barrier,
-            options(nostack),
-        );
-    }
-}
-
 /// The rank of the CTA that a `.shared::cluster` address lies in. PTX ISA §9.7.9.24 `getctarank`.
 #[inline(always)]
 pub fn rank_of(address: u32) -> u32 {

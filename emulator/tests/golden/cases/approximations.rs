@@ -81,7 +81,16 @@ impl Approximation {
     pub fn allows(&self, index: usize, device: u32, rounded: u32) -> bool {
         let words = self.case.input.as_chunks().0;
         let operand = f32::from_le_bytes(words[index % words.len()]);
-        let half = |word: u32, shift: u32| (word >> shift) as u16;
+        let halves = |value: fn(u16) -> f64, steps: [f64; 2]| {
+            [0, 16].into_iter().all(|shift| {
+                let codes = [device, rounded].map(|word| (word >> shift) as u16);
+                let elements = codes.map(|code| Element {
+                    value: value(code),
+                    order: order(code.into(), 15),
+                });
+                self.allows_element(0.0, elements, steps, codes[0] == codes[1])
+            })
+        };
         match self.format {
             Format::F32 => self.allows_element(
                 f64::from(operand),
@@ -92,30 +101,14 @@ impl Approximation {
                 [f32::MIN_POSITIVE.into(), f64::from(f32::EPSILON) / 2.0],
                 device == rounded,
             ),
-            Format::F16x2 => [0, 16].into_iter().all(|shift| {
-                let codes = [device, rounded].map(|word| half(word, shift));
-                self.allows_element(
-                    0.0,
-                    codes.map(|code| Element {
-                        value: f16::from_bits(code).into(),
-                        order: order(code.into(), 15),
-                    }),
-                    [f16::MIN_POSITIVE.into(), f64::from(f16::EPSILON) / 2.0],
-                    codes[0] == codes[1],
-                )
-            }),
-            Format::Bf16x2 => [0, 16].into_iter().all(|shift| {
-                let codes = [device, rounded].map(|word| half(word, shift));
-                self.allows_element(
-                    0.0,
-                    codes.map(|code| Element {
-                        value: bf16::from_bits(code).into(),
-                        order: order(code.into(), 15),
-                    }),
-                    [bf16::MIN_POSITIVE.into(), f64::from(bf16::EPSILON) / 2.0],
-                    codes[0] == codes[1],
-                )
-            }),
+            Format::F16x2 => halves(
+                |code| f16::from_bits(code).into(),
+                [f16::MIN_POSITIVE.into(), f64::from(f16::EPSILON) / 2.0],
+            ),
+            Format::Bf16x2 => halves(
+                |code| bf16::from_bits(code).into(),
+                [bf16::MIN_POSITIVE.into(), f64::from(bf16::EPSILON) / 2.0],
+            ),
         }
     }
 
