@@ -29,21 +29,26 @@ fn kernels(device: &TestDevice) -> Kernels {
 fn every_tile_and_every_share_of_k() {
     let device = TestDevice::hopper();
     let kernels = kernels(&device);
-    let cases = [
+    let decode = [
         ([1, 8, 64, 1], 8, 1),
         ([5, 72, 640, 2], 8, 2),
         ([16, 64, 1408, 1], 16, 4),
         ([19, 136, 832, 1], 32, 2),
         ([70, 64, 2432, 2], 64, 4),
         ([150, 72, 576, 1], 64, 1),
-        ([129, 72, 576, 1], 128, 1),
-        ([100, 200, 448, 2], 128, 1),
-        ([260, 64, 320, 1], 256, 1),
-        ([200, 136, 1216, 2], 256, 1),
-    ];
-    for ([m, n, k, batch], tokens, split_k) in cases {
+        ([129, 72, 1344, 1], 128, 1),
+        ([77, 136, 832, 2], 128, 2),
+    ]
+    .map(|(shape, tokens, split_k)| (shape, Tile::Decode { tokens, split_k }));
+    let prefill = [
+        ([129, 72, 576, 1], 128),
+        ([100, 200, 448, 2], 128),
+        ([260, 64, 320, 1], 256),
+        ([200, 136, 1216, 2], 256),
+    ]
+    .map(|(shape, tokens)| (shape, Tile::Prefill { tokens }));
+    for ([m, n, k, batch], tile) in decode.into_iter().chain(prefill) {
         let shape = Shape::new(m, n, k, batch).unwrap();
-        let tile = Tile::Tokens { tokens, split_k };
         for inputs in [InputKind::Normal, InputKind::Full] {
             let what = format!("{shape}, {inputs}, {tile}");
             let problem = problem(shape, inputs, Some(tile));
@@ -64,7 +69,7 @@ fn contest_inputs() {
     }
 }
 
-fn no_alarm_under(count: u64, seed: u64, [m, n, k]: [usize; 3], tokens: u32, split_k: u32) {
+fn no_alarm_under(count: u64, seed: u64, [m, n, k]: [usize; 3], tile: Tile) {
     let device = TestDevice::hopper();
     if !device.is_emulated() {
         println!("schedules are the emulator's: nothing to explore on a GPU");
@@ -72,7 +77,6 @@ fn no_alarm_under(count: u64, seed: u64, [m, n, k]: [usize; 3], tokens: u32, spl
     }
     let kernels = kernels(&device);
     let shape = Shape::new(m, n, k, 1).unwrap();
-    let tile = Tile::Tokens { tokens, split_k };
     let problem = problem(shape, InputKind::Full, Some(tile));
     assert_no_alarm(&kernels, &problem, count, seed);
 }
@@ -80,11 +84,11 @@ fn no_alarm_under(count: u64, seed: u64, [m, n, k]: [usize; 3], tokens: u32, spl
 /// Every tile; K shared by one, two and four CTAs; where one has all of K, more than a round of its rings.
 /// The long ones: `cargo test -p nvfp4-dual-gemm-tests --test hopper -- --ignored`.
 macro_rules! no_alarm {
-    ($($name:ident: $shape:expr, $tokens:literal, $split_k:literal;)*) => {
+    ($($name:ident: $shape:expr, $design:ident($($tile:literal),*);)*) => {
         mod three_schedules {
             $(#[test]
             fn $name() {
-                super::no_alarm_under(3, 1, $shape, $tokens, $split_k);
+                super::no_alarm_under(3, 1, $shape, super::$design($($tile),*));
             })*
         }
 
@@ -92,20 +96,30 @@ macro_rules! no_alarm {
             $(#[test]
             #[ignore = "takes minutes"]
             fn $name() {
-                super::no_alarm_under(500, 2, $shape, $tokens, $split_k);
+                super::no_alarm_under(500, 2, $shape, super::$design($($tile),*));
             })*
         }
     };
 }
 
 no_alarm! {
-    m8_split_2: [3, 64, 6272], 8, 2;
-    m16: [12, 64, 1408], 16, 1;
-    m32_split_4: [30, 64, 2048], 32, 4;
-    m64: [50, 64, 1216], 64, 1;
-    m64_split_2: [50, 64, 1216], 64, 2;
-    m128: [100, 72, 1216], 128, 1;
-    m256: [130, 64, 1216], 256, 1;
+    decode_m8_split_2: [3, 64, 6272], decode(8, 2);
+    decode_m16: [12, 64, 1408], decode(16, 1);
+    decode_m32_split_4: [30, 64, 2048], decode(32, 4);
+    decode_m64: [50, 64, 1216], decode(64, 1);
+    decode_m64_split_2: [50, 64, 1216], decode(64, 2);
+    decode_m128: [100, 64, 1216], decode(128, 1);
+    decode_m128_split_2: [70, 64, 1216], decode(128, 2);
+    prefill_m128: [100, 72, 1216], prefill(128);
+    prefill_m256: [130, 64, 1216], prefill(256);
+}
+
+fn decode(tokens: u32, split_k: u32) -> Tile {
+    Tile::Decode { tokens, split_k }
+}
+
+fn prefill(tokens: u32) -> Tile {
+    Tile::Prefill { tokens }
 }
 
 #[test]
@@ -128,7 +142,7 @@ fn a_missing_workspace_is_an_error() {
     let device = TestDevice::hopper();
     let kernels = kernels(&device);
     let shape = Shape::new(1, 8, 64, 1).unwrap();
-    let plan = DualGemm::plan_with_tokens(shape, Output::F16, Gpu::H200, 128, 1).unwrap();
+    let plan = DualGemm::plan_as(shape, Output::F16, Gpu::H200, prefill(128)).unwrap();
     let inputs = nvfp4_dual_gemm::Inputs::new(InputKind::Normal, 1, 8, 64, 1, 0).unwrap();
     let buffers = nvfp4_dual_gemm_tests::Buffers::new(&plan, &inputs).unwrap();
     let mut arguments = buffers.arguments(&inputs);

@@ -4,21 +4,23 @@
 //! `cargo xtask mutate --architecture hopper` changes everything of every kernel, on every kind of problem.
 
 use nvfp4_dual_gemm::kernels::{HOPPER, Output};
-use nvfp4_dual_gemm_kernel::contract::hopper::TILE_N;
+use nvfp4_dual_gemm_kernel::contract::hopper::{Design, TILE_N};
 use nvfp4_dual_gemm_tests::mutation::{Operator, problems, synchronisation};
 
-fn every_mutant_is_noticed(tokens: u32, own: &[Operator]) {
-    let entry = HOPPER.find(tokens, TILE_N, Output::F16).unwrap();
+fn every_mutant_is_noticed(design: Design, tokens: u32, own: &[Operator]) {
+    let entry = HOPPER
+        .find(Some(design), tokens, TILE_N, Output::F16)
+        .unwrap();
     let plans = vec![problems::least_on_hopper(entry)];
     synchronisation::assert_noticed(&HOPPER, &entry.launch, plans, own);
 }
 
 #[test]
 fn decode_with_shared_k() {
-    every_mutant_is_noticed(8, &synchronisation::HOPPER_DECODE);
+    every_mutant_is_noticed(Design::Decode, 8, &synchronisation::HOPPER_DECODE);
 }
 
 #[test]
 fn prefill_with_two_tiles() {
-    every_mutant_is_noticed(128, &synchronisation::HOPPER_PREFILL);
+    every_mutant_is_noticed(Design::Prefill, 128, &synchronisation::HOPPER_PREFILL);
 }

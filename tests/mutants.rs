@@ -8,7 +8,7 @@ use nvfp4_dual_gemm::kernels::{BLACKWELL, Output, TILE_M};
 use nvfp4_dual_gemm_tests::mutation::{problems, synchronisation};
 
 fn every_mutant_is_noticed(tile_n: u32) {
-    let entry = BLACKWELL.find(TILE_M, tile_n, Output::F16).unwrap();
+    let entry = BLACKWELL.find(None, TILE_M, tile_n, Output::F16).unwrap();
     let plans = problems::of(&BLACKWELL, entry.launch.name);
     let own = &synchronisation::BLACKWELL;
     synchronisation::assert_noticed(&BLACKWELL, &entry.launch, plans, own);

@@ -86,11 +86,18 @@ impl Architecture {
         before.into_iter().chain(tiles)
     }
 
-    /// The entry with this tile and output, if there is one.
-    pub fn find(&self, tile_m: u32, tile_n: u32, output: Output) -> Option<&'static KernelEntry> {
+    /// The entry with this design, tile and output, if there is one.
+    pub fn find(
+        &self,
+        design: Option<hopper::Design>,
+        tile_m: u32,
+        tile_n: u32,
+        output: Output,
+    ) -> Option<&'static KernelEntry> {
+        let sought = (design, tile_m, tile_n, output);
         self.entries
             .iter()
-            .find(|entry| (entry.tile_m, entry.tile_n, entry.output) == (tile_m, tile_n, output))
+            .find(|entry| (entry.design, entry.tile_m, entry.tile_n, entry.output) == sought)
     }
 }
 

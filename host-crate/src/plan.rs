@@ -312,12 +312,17 @@ impl Gpu {
 pub enum Tile {
     /// The N tile of a kernel for Blackwell.
     Columns(u32),
-    /// The M tile of a kernel for Hopper, and the CTAs that share the K of a tile.
-    Tokens {
-        /// 8, 16, 32, 64, 128 or 256.
+    /// The M tile of a kernel of Hopper's decode design, and the CTAs that share the K of a tile.
+    Decode {
+        /// 8, 16, 32, 64 or 128.
         tokens: u32,
-        /// 1, 2 or 4.
+        /// 1 or 2; with up to 64 tokens also 4.
         split_k: u32,
+    },
+    /// The M tile of a kernel of Hopper's prefill design.
+    Prefill {
+        /// 128 or 256.
+        tokens: u32,
     },
 }
 
@@ -325,7 +330,10 @@ impl std::fmt::Display for Tile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Columns(columns) => write!(f, "N tile {columns}"),
-            Self::Tokens { tokens, split_k } => write!(f, "M tile {tokens}, K shared by {split_k}"),
+            Self::Decode { tokens, split_k } => {
+                write!(f, "decode, M tile {tokens}, K shared by {split_k}")
+            }
+            Self::Prefill { tokens } => write!(f, "prefill, M tile {tokens}"),
         }
     }
 }
@@ -348,8 +356,8 @@ impl DualGemm {
     pub fn plan(shape: Shape, output: Output, gpu: Gpu) -> Result<Self, PlanError> {
         let architecture = gpu.architecture()?;
         if architecture.has(Gpu::H200.compute_capability) {
-            let (tokens, split_k) = hopper_tile(shape, gpu.multiprocessors);
-            return Self::plan_with_tokens(shape, output, gpu, tokens, split_k);
+            let tile = hopper_tile(shape, gpu.multiprocessors);
+            return Self::plan_as(shape, output, gpu, tile);
         }
         let candidates = architecture
             .entries
@@ -370,12 +378,16 @@ impl DualGemm {
     /// Plans with a given tile.
     ///
     /// # Errors
-    /// As [`Self::plan_with_tile`] and [`Self::plan_with_tokens`].
+    /// As [`Self::plan_with_tile`]; on Hopper [`PlanError::UnsupportedDevice`], [`PlanError::NoKernel`],
+    /// [`PlanError::SplitK`], [`PlanError::DimensionTooLarge`].
     pub fn plan_as(shape: Shape, output: Output, gpu: Gpu, tile: Tile) -> Result<Self, PlanError> {
         match tile {
             Tile::Columns(columns) => Self::plan_with_tile(shape, output, gpu, columns),
-            Tile::Tokens { tokens, split_k } => {
-                Self::plan_with_tokens(shape, output, gpu, tokens, split_k)
+            Tile::Decode { tokens, split_k } => {
+                Self::plan_for_hopper(shape, output, gpu, TileShape::decode(tokens), split_k)
+            }
+            Tile::Prefill { tokens } => {
+                Self::plan_for_hopper(shape, output, gpu, TileShape::prefill(tokens), 1)
             }
         }
     }
@@ -397,7 +409,7 @@ impl DualGemm {
             });
         }
         let kernel = BLACKWELL
-            .find(TILE_M, tile_n, output)
+            .find(None, TILE_M, tile_n, output)
             .ok_or(PlanError::UnknownTile { found: tile_n })?;
         Ok(Self {
             shape,
@@ -408,35 +420,34 @@ impl DualGemm {
         })
     }
 
-    /// Plans for Hopper with a given M tile and a cluster of `split_k` CTAs to share the K of a tile.
+    /// Plans for Hopper with a given tile and a cluster of `split_k` CTAs to share the K of a tile.
     ///
-    /// Accumulators depend on `split_k` alone. [`Output::Accumulators`] is written by kernels of 8 and of 256
-    /// tokens; each stands in for those of its design.
-    ///
-    /// # Errors
-    /// [`PlanError::UnsupportedDevice`], [`PlanError::NoKernel`], [`PlanError::SplitK`],
-    /// [`PlanError::DimensionTooLarge`].
-    pub fn plan_with_tokens(
+    /// Accumulators depend on `split_k` alone. [`Output::Accumulators`] is written by one kernel of each
+    /// design, which stands in for the others.
+    fn plan_for_hopper(
         shape: Shape,
         output: Output,
         gpu: Gpu,
-        tokens: u32,
+        tile: TileShape,
         split_k: u32,
     ) -> Result<Self, PlanError> {
         let architecture = gpu.architecture()?;
         let tile_m = match output {
-            Output::F16 => tokens,
-            Output::Accumulators => match (TileShape { tokens }).design() {
+            Output::F16 => tile.tokens,
+            Output::Accumulators => match tile.design {
                 Design::Decode => 8,
                 Design::Prefill => 256,
             },
         };
         let kernel = architecture
-            .find(tile_m, hopper::TILE_N, output)
-            .filter(|_| architecture.has(Gpu::H200.compute_capability))
+            .find(Some(tile.design), tile_m, hopper::TILE_N, output)
             .ok_or(PlanError::NoKernel { output })?;
-        check_hopper_grid(shape, kernel.tile_m)?;
-        let limit = max_split_k(shape, tokens);
+        let tile = TileShape {
+            tokens: tile_m,
+            ..tile
+        };
+        check_hopper_grid(shape, tile)?;
+        let limit = max_split_k(shape, tile);
         if !split_k.is_power_of_two() || split_k > limit {
             return Err(PlanError::SplitK {
                 k: shape.k(),
@@ -475,22 +486,14 @@ impl DualGemm {
 
     /// How the sum over K is taken apart; `None` on Blackwell, where it is not.
     pub fn k_order(&self) -> Option<KOrder> {
-        self.hopper_shape().map(|_| KOrder {
+        self.hopper_design().map(|_| KOrder {
             split_k: self.split_k,
         })
     }
 
     /// Which of the designs for Hopper; `None` on Blackwell.
     pub fn hopper_design(&self) -> Option<Design> {
-        self.hopper_shape().map(TileShape::design)
-    }
-
-    fn hopper_shape(&self) -> Option<TileShape> {
-        self.architecture
-            .has(Gpu::H200.compute_capability)
-            .then_some(TileShape {
-                tokens: self.kernel.tile_m,
-            })
+        self.kernel.design
     }
 
     /// CTAs along x, y and z. On Blackwell x counts tiles of M, y tiles of N, z is L. On Hopper: see
@@ -562,8 +565,11 @@ fn expected_cycles(shape: Shape, tile_n: u32, multiprocessors: u32) -> u64 {
 
 /// The decode design counts tiles of M along y of its grid; the prefill design counts tiles, and the
 /// grid before it threads, in 32 bits.
-fn check_hopper_grid(shape: Shape, tokens: u32) -> Result<(), PlanError> {
-    let limit = match (TileShape { tokens }).design() {
+fn check_hopper_grid(
+    shape: Shape,
+    TileShape { design, tokens }: TileShape,
+) -> Result<(), PlanError> {
+    let limit = match design {
         Design::Decode => MAX_GRID_YZ * tokens as usize,
         Design::Prefill => {
             let columns = hopper::activation_columns(shape.k() as u32);
@@ -587,34 +593,35 @@ fn check_hopper_grid(shape: Shape, tokens: u32) -> Result<(), PlanError> {
 }
 
 /// The most CTAs that can share the K of a tile: each needs a stage.
-fn max_split_k(shape: Shape, tokens: u32) -> u32 {
-    if (TileShape { tokens }).design() == Design::Prefill {
-        return 1;
-    }
+fn max_split_k(shape: Shape, tile: TileShape) -> u32 {
     let stages = shape.k().div_ceil(hopper::STAGE_K as usize);
-    let limit = stages.min(hopper::MAX_SPLIT_K as usize) as u32;
+    let limit = stages.min(tile.max_split_k() as usize) as u32;
     1 << limit.ilog2()
 }
 
-/// The M tile and the split of K that should be fastest on Hopper, as measured on an H100.
+/// The tile that should be fastest on Hopper, as measured on an H100.
 ///
-/// Up to 64 tokens the weights' bytes decide: the smallest tile that holds all, and as many CTAs to share
-/// the K of each tile as find a multiprocessor. Beyond, the largest tile that leaves no multiprocessor
-/// without work.
-fn hopper_tile(shape: Shape, multiprocessors: u32) -> (u32, u32) {
+/// Up to 128 tokens: the smallest decode tile that holds all, and as many CTAs to share the K of each
+/// tile as find a multiprocessor. Beyond, or where the tiles of a batch do not all find one: the largest
+/// prefill tile that leaves no multiprocessor without work.
+fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
     let columns = shape.n().div_ceil(hopper::TILE_N as usize) * shape.batch();
     let multiprocessors = multiprocessors as usize;
-    if shape.m() > 64 {
-        let fits = shape.m().div_ceil(128) * columns <= multiprocessors;
-        return (if fits { 128 } else { 256 }, 1);
+    let fit = |tokens: usize| shape.m().div_ceil(tokens) * columns <= multiprocessors;
+    if shape.m() > 64 && (shape.m() > 128 || !fit(128)) {
+        let tokens = if fit(128) { 128 } else { 256 };
+        return Tile::Prefill { tokens };
     }
-    let tokens = shape.m().next_power_of_two().clamp(8, 64) as u32;
+    let tile = TileShape::decode(shape.m().next_power_of_two().clamp(8, 128) as u32);
     let split_k = match multiprocessors / columns {
         0 | 1 => 1,
         2 | 3 => 2,
         _ => 4,
     };
-    (tokens, max_split_k(shape, tokens).min(split_k))
+    Tile::Decode {
+        tokens: tile.tokens,
+        split_k: max_split_k(shape, tile).min(split_k),
+    }
 }
 
 /// How a matrix is described to TMA, in the terms of `cuTensorMapEncodeTiled`: 4-bit elements
@@ -748,9 +755,11 @@ mod tests {
             let plan = DualGemm::plan(shape, Output::F16, Gpu::H200).unwrap();
             (plan.kernel().tile_m, plan.split_k(), plan.grid())
         };
+        assert_eq!(plan(128, 1024, 7168), (128, 2, [32, 1, 1]));
         assert_eq!(plan(1, 4096, 7168), (8, 2, [128, 1, 1]));
         assert_eq!(plan(40, 4096, 7168), (64, 2, [128, 1, 1]));
-        assert_eq!(plan(100, 4096, 7168), (128, 1, [64, 1, 1]));
+        assert_eq!(plan(100, 4096, 7168), (128, 2, [128, 1, 1]));
+        assert_eq!(plan(100, 16384, 7168), (256, 1, [132, 1, 1]));
         assert_eq!(plan(1, 1024, 7168), (8, 4, [64, 1, 1]));
         assert_eq!(plan(40, 64, 256), (64, 1, [1, 1, 1]), "one stage of K");
         assert_eq!(plan(256, 4096, 7168), (128, 1, [128, 1, 1]));
@@ -760,20 +769,22 @@ mod tests {
 
     #[test]
     fn hopper_needs_a_workspace_where_m_is_large() {
-        let bytes = |tokens| {
+        let bytes = |tile| {
             let shape = Shape::new(3, 64, 192, 2).unwrap();
-            let plan = DualGemm::plan_with_tokens(shape, Output::F16, Gpu::H200, tokens, 1);
+            let plan = DualGemm::plan_as(shape, Output::F16, Gpu::H200, tile);
             plan.unwrap().workspace_bytes()
         };
-        assert_eq!(bytes(64), 0);
-        assert_eq!(bytes(128), 2 * 2 * 3 * 256);
+        let tokens = 128;
+        assert_eq!(bytes(Tile::Decode { tokens, split_k: 1 }), 0);
+        assert_eq!(bytes(Tile::Prefill { tokens }), 2 * 2 * 3 * 256);
     }
 
     #[test]
     fn hopper_refuses_tiles_and_splits_that_it_has_not() {
         let shape = Shape::new(3, 64, 320, 1).unwrap();
         let plan = |tokens, split_k| {
-            DualGemm::plan_with_tokens(shape, Output::F16, Gpu::H200, tokens, split_k).map(|_| ())
+            let tile = Tile::Decode { tokens, split_k };
+            DualGemm::plan_as(shape, Output::F16, Gpu::H200, tile).map(|_| ())
         };
         let output = Output::F16;
         assert_eq!(plan(12, 1), Err(PlanError::NoKernel { output }));
@@ -787,7 +798,8 @@ mod tests {
         assert_eq!(plan(8, 4), split(4, 2));
         assert_eq!(plan(8, 0), split(0, 2));
         assert_eq!(plan(8, 2), Ok(()));
-        assert_eq!(plan(128, 2), split(2, 1));
+        assert_eq!(plan(128, 4), split(4, 2));
+        assert_eq!(plan(256, 1), Err(PlanError::NoKernel { output }));
         let tile = DualGemm::plan_with_tile(shape, output, Gpu::H200, 64).map(|_| ());
         assert_eq!(
             tile,

@@ -277,11 +277,26 @@ pub struct Launch {
 pub struct KernelEntry {
     /// How to launch it.
     pub launch: Launch,
+    /// Which of the designs for Hopper; `None` on Blackwell.
+    pub design: Option<hopper::Design>,
     /// Rows and columns of C that one CTA computes.
     pub tile_m: u32,
     pub tile_n: u32,
     /// What it writes, and how many output buffers it takes.
     pub output: Output,
+}
+
+impl KernelEntry {
+    /// The tile, in the terms of the kernels for Hopper; `None` on Blackwell.
+    pub const fn hopper_shape(&self) -> Option<hopper::TileShape> {
+        match self.design {
+            Some(design) => Some(hopper::TileShape {
+                design,
+                tokens: self.tile_m,
+            }),
+            None => None,
+        }
+    }
 }
 
 const fn entry(name: &'static str, tile_n: u32, output: Output) -> KernelEntry {
@@ -317,6 +332,7 @@ const fn entry(name: &'static str, tile_n: u32, output: Output) -> KernelEntry {
             param_alignment: PARAM_ALIGNMENT,
             dynamic_shared_bytes: shared.total_bytes,
         },
+        design: None,
         tile_m: TILE_M,
         tile_n,
         output,

@@ -12,9 +12,9 @@
 //! | `nvfp4_dual_gemm_n128_accumulators` | 128 | both products, f32, before alphas |
 //!
 //! | `nvfp4_dual_gemm_hopper_activations` | | A in f16, for the next two |
-//! | `nvfp4_dual_gemm_hopper_m{128,256}_f16` | 64 | C, f16; M tile of 128 and 256 |
-//! | `nvfp4_dual_gemm_hopper_m{8,16,32,64}_f16` | 64 | C, f16; M tile of 8 to 64 |
-//! | `nvfp4_dual_gemm_hopper_m{8,256}_accumulators` | 64 | both products, f32, before alphas |
+//! | `nvfp4_dual_gemm_hopper_prefill_m{128,256}_f16` | 64 | C, f16; M tile of 128 and 256 |
+//! | `nvfp4_dual_gemm_hopper_decode_m{8,16,32,64,128}_f16` | 64 | C, f16; M tile of 8 to 128 |
+//! | `nvfp4_dual_gemm_hopper_{decode_m8,prefill_m256}_accumulators` | 64 | both products, f32, before alphas |
 //!
 //! Read `blackwell::kernel` first: it is the table of contents of the kernel. Hopper's are
 //! `hopper::decode` and `hopper::prefill`.
@@ -107,7 +107,9 @@ mod blackwell_entries {
 ))]
 mod hopper_entries {
     use crate::contract::hopper::{ActivationParams, HopperParams};
-    use crate::hopper::config::{M8, M16, M32, M64, M128, M256};
+    use crate::hopper::config::{
+        DecodeM8, DecodeM16, DecodeM32, DecodeM64, DecodeM128, PrefillM128, PrefillM256,
+    };
     use crate::hopper::epilogue::{Accumulators, GatedF16};
     use crate::hopper::{activations, decode, prefill};
 
@@ -117,44 +119,49 @@ mod hopper_entries {
         |params, _| activations::run(params)
     );
     entry!(
-        nvfp4_dual_gemm_hopper_m8_f16,
+        nvfp4_dual_gemm_hopper_decode_m8_f16,
         HopperParams,
-        decode::dual_gemm::<M8, GatedF16>
+        decode::dual_gemm::<DecodeM8, GatedF16>
     );
     entry!(
-        nvfp4_dual_gemm_hopper_m16_f16,
+        nvfp4_dual_gemm_hopper_decode_m16_f16,
         HopperParams,
-        decode::dual_gemm::<M16, GatedF16>
+        decode::dual_gemm::<DecodeM16, GatedF16>
     );
     entry!(
-        nvfp4_dual_gemm_hopper_m32_f16,
+        nvfp4_dual_gemm_hopper_decode_m32_f16,
         HopperParams,
-        decode::dual_gemm::<M32, GatedF16>
+        decode::dual_gemm::<DecodeM32, GatedF16>
     );
     entry!(
-        nvfp4_dual_gemm_hopper_m64_f16,
+        nvfp4_dual_gemm_hopper_decode_m64_f16,
         HopperParams,
-        decode::dual_gemm::<M64, GatedF16>
+        decode::dual_gemm::<DecodeM64, GatedF16>
     );
     entry!(
-        nvfp4_dual_gemm_hopper_m128_f16,
+        nvfp4_dual_gemm_hopper_decode_m128_f16,
         HopperParams,
-        prefill::dual_gemm::<M128, GatedF16>
+        decode::dual_gemm::<DecodeM128, GatedF16>
     );
     entry!(
-        nvfp4_dual_gemm_hopper_m256_f16,
+        nvfp4_dual_gemm_hopper_prefill_m128_f16,
         HopperParams,
-        prefill::dual_gemm::<M256, GatedF16>
+        prefill::dual_gemm::<PrefillM128, GatedF16>
     );
     entry!(
-        nvfp4_dual_gemm_hopper_m8_accumulators,
+        nvfp4_dual_gemm_hopper_prefill_m256_f16,
         HopperParams,
-        decode::dual_gemm::<M8, Accumulators>
+        prefill::dual_gemm::<PrefillM256, GatedF16>
     );
     entry!(
-        nvfp4_dual_gemm_hopper_m256_accumulators,
+        nvfp4_dual_gemm_hopper_decode_m8_accumulators,
         HopperParams,
-        prefill::dual_gemm::<M256, Accumulators>
+        decode::dual_gemm::<DecodeM8, Accumulators>
+    );
+    entry!(
+        nvfp4_dual_gemm_hopper_prefill_m256_accumulators,
+        HopperParams,
+        prefill::dual_gemm::<PrefillM256, Accumulators>
     );
 }
 

@@ -42,23 +42,27 @@ pub fn least_on_hopper(entry: &KernelEntry) -> DualGemm {
         ..Gpu::H200
     };
     let (tokens, columns) = (entry.tile_m as usize, entry.tile_n as usize);
-    let design = hopper::TileShape {
-        tokens: entry.tile_m,
-    }
-    .design();
+    let shape = shape_of(entry);
     let stage = hopper::STAGE_K as usize;
-    let (split_k, shape) = match design {
+    let (split_k, problem) = match shape.design {
         hopper::Design::Decode => (
             2,
             [tokens, columns, 2 * (2 * ring_k(entry) + stage) + 64, 1],
         ),
         hopper::Design::Prefill => (1, [tokens, 4 * columns, ring_k(entry) + stage, 1]),
     };
-    let tile = Tile::Tokens {
-        tokens: entry.tile_m,
-        split_k,
-    };
-    plan(entry, gpu, tile, shape).expect("a plan of this entry")
+    plan(entry, gpu, tile_of(shape, split_k), problem).expect("a plan of this entry")
+}
+
+fn shape_of(entry: &KernelEntry) -> hopper::TileShape {
+    entry.hopper_shape().expect("an entry for Hopper")
+}
+
+fn tile_of(hopper::TileShape { design, tokens }: hopper::TileShape, split_k: u32) -> Tile {
+    match design {
+        hopper::Design::Decode => Tile::Decode { tokens, split_k },
+        hopper::Design::Prefill => Tile::Prefill { tokens },
+    }
 }
 
 fn blackwell(entry: &KernelEntry) -> Vec<DualGemm> {
@@ -83,10 +87,7 @@ fn blackwell(entry: &KernelEntry) -> Vec<DualGemm> {
 
 /// K that fills the ring of stages of an entry for Hopper.
 fn ring_k(entry: &KernelEntry) -> usize {
-    let shape = hopper::TileShape {
-        tokens: entry.tile_m,
-    };
-    let stages = hopper::SharedPlan::new(shape).stages.count;
+    let stages = hopper::SharedPlan::new(shape_of(entry)).stages.count;
     (stages * hopper::STAGE_K) as usize
 }
 
@@ -114,12 +115,10 @@ fn hopper_shapes(entry: &KernelEntry, ring: usize) -> Vec<DualGemm> {
         // More tiles than multiprocessors, of M and of N; and all of the last stage but a part.
         (1, [2 * tokens + 3, 3 * columns + 8, 2 * stage - 64, 1]),
     ];
-    let plans = problems.map(|(split_k, shape)| {
-        let tile = Tile::Tokens {
-            tokens: entry.tile_m,
-            split_k,
-        };
-        plan(entry, gpu, tile, shape)
-    });
-    plans.into_iter().flatten().collect()
+    let tile = shape_of(entry);
+    problems
+        .into_iter()
+        .filter(|&(split_k, _)| split_k <= tile.max_split_k())
+        .filter_map(|(split_k, problem)| plan(entry, gpu, tile_of(tile, split_k), problem))
+        .collect()
 }

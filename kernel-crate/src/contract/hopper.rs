@@ -7,8 +7,8 @@
 //! Weights are dequantised in registers and are the M side of `wgmma`; tokens, rows of A, are the N
 //! side, so that few tokens waste nothing. There are two designs:
 //!
-//! - **decode**, for tiles of up to 64 tokens, bound by the bytes of the weights: warps of the same CTA
-//!   dequantise A, and a cluster may share the K of a tile;
+//! - **decode**, for tiles of up to 128 tokens: warps of the same CTA dequantise A, and a cluster may
+//!   share the K of a tile;
 //! - **prefill**, for tiles of 128 and 256 tokens, bound by arithmetic: a first grid writes A as f16
 //!   into a workspace, and the two CTAs of a cluster each fetch half of a tile's tokens for both.
 
@@ -66,36 +66,81 @@ pub enum Design {
 /// The tile of C that one CTA computes: [`TILE_N`] columns and this many tokens, the N of `wgmma`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TileShape {
+    pub design: Design,
     pub tokens: u32,
 }
 
 impl TileShape {
-    pub const fn design(self) -> Design {
-        if self.tokens <= 64 {
-            Design::Decode
-        } else {
-            Design::Prefill
+    /// A tile of the decode design: 8, 16, 32, 64 or 128 tokens.
+    pub const fn decode(tokens: u32) -> Self {
+        Self {
+            design: Design::Decode,
+            tokens,
         }
     }
 
-    /// Groups of eight tokens; a warp dequantises one of them at a time, a stage of K.
-    pub const fn token_groups(self) -> u32 {
-        self.tokens / 8
+    /// A tile of the prefill design: 128 or 256 tokens.
+    pub const fn prefill(tokens: u32) -> Self {
+        Self {
+            design: Design::Prefill,
+            tokens,
+        }
     }
 
-    /// Stages of activations that are dequantised at a time, by different warps.
+    /// Tokens that a warp dequantises at a time, a row of a slot to a lane.
+    pub const fn tokens_per_warp(self) -> u32 {
+        32 / self.slots_per_piece()
+    }
+
+    /// Groups of tokens that different warps dequantise.
+    pub const fn token_groups(self) -> u32 {
+        self.tokens / self.tokens_per_warp()
+    }
+
+    /// Pieces of slots for the activations of one stage.
+    pub const fn pieces_per_stage(self) -> u32 {
+        SLOTS_PER_STAGE / self.slots_per_piece()
+    }
+
+    /// Pieces of slots that are dequantised at a time, by different warps.
     ///
     /// A warp always fills the same places of the rings, and so is never more than one phase from their
     /// barriers.
-    pub const fn stages_unpacked_at_once(self) -> u32 {
-        let stages = self.depths().slots;
+    const fn pieces_unpacked_at_once(self) -> u32 {
+        let pieces = self.depths().slots;
         let at_most = self.max_dequantize_warps() / self.token_groups();
-        if stages < at_most { stages } else { at_most }
+        if pieces < at_most { pieces } else { at_most }
+    }
+
+    /// Pieces of a stage that one warp dequantises, one after the other.
+    pub const fn turns_per_stage(self) -> u32 {
+        self.pieces_per_stage()
+            .div_ceil(self.pieces_unpacked_at_once())
+    }
+
+    /// Warps that dequantise the activations of one stage.
+    pub const fn warps_per_stage(self) -> u32 {
+        self.token_groups() * self.pieces_per_stage() / self.turns_per_stage()
+    }
+
+    /// Stages of activations that are dequantised at a time, by different warps.
+    pub const fn stages_unpacked_at_once(self) -> u32 {
+        self.dequantize_warps() / self.warps_per_stage()
     }
 
     /// Warps that dequantise activations.
     pub const fn dequantize_warps(self) -> u32 {
-        self.stages_unpacked_at_once() * self.token_groups()
+        self.pieces_unpacked_at_once() * self.token_groups()
+    }
+
+    /// The most CTAs that share the K of one tile, as a cluster.
+    pub const fn max_split_k(self) -> u32 {
+        match self.design {
+            Design::Decode if self.tokens <= 64 => MAX_SPLIT_K,
+            // There is no shared memory for the sums of more.
+            Design::Decode => 2,
+            Design::Prefill => 1,
+        }
     }
 
     /// Threads of a CTA. After the warps that multiply come, in the decode design, those that
@@ -106,7 +151,7 @@ impl TileShape {
 
     /// Warps that could dequantise activations.
     const fn max_dequantize_warps(self) -> u32 {
-        match self.design() {
+        match self.design {
             Design::Decode => 8,
             Design::Prefill => 0,
         }
@@ -119,7 +164,7 @@ impl TileShape {
 
     /// Registers of a thread that multiplies.
     pub const fn consumer_registers(self) -> u32 {
-        match self.design() {
+        match self.design {
             Design::Decode => 152,
             Design::Prefill => 240,
         }
@@ -130,27 +175,28 @@ impl TileShape {
 
     /// Registers of a thread that copies.
     pub const fn copy_registers(self) -> u32 {
-        match self.design() {
+        match self.design {
             Design::Decode => 48,
             Design::Prefill => 24,
         }
     }
 
-    /// Slots that are filled and given back together: those of a stage, where warps dequantise them.
+    /// Slots that are filled and given back together: those of a stage, where they are small.
     pub const fn slots_per_piece(self) -> u32 {
-        match self.design() {
-            Design::Decode => SLOTS_PER_STAGE,
-            Design::Prefill => 1,
+        match self.design {
+            Design::Decode if self.tokens <= 64 => SLOTS_PER_STAGE,
+            _ => 1,
         }
     }
 
     /// Pieces of the rings.
     const fn depths(self) -> Depths {
-        let (packed, slots) = match self.tokens {
-            8 | 16 => (4, 4),
-            32 | 64 => (4, 2),
-            128 => (0, 8),
-            _ => (0, 4),
+        let (packed, slots) = match (self.design, self.tokens) {
+            (Design::Decode, 8 | 16) => (4, 4),
+            (Design::Decode, 32 | 64) => (4, 2),
+            (Design::Decode, _) => (2, 4),
+            (Design::Prefill, 128) => (0, 8),
+            (Design::Prefill, _) => (0, 4),
         };
         Depths { packed, slots }
     }
@@ -180,13 +226,13 @@ pub mod arrivals {
 
     /// `empty` of a stage of packed activations: one thread of each warp that dequantises it.
     pub const fn packed_empty(shape: TileShape) -> u32 {
-        shape.token_groups()
+        shape.warps_per_stage()
     }
 
     /// `full` of a piece of slots: one thread of each warp that writes it; or the load thread's
     /// `arrive.expect_tx`.
     pub const fn slot_full(shape: TileShape) -> u32 {
-        match shape.design() {
+        match shape.design {
             Design::Decode => shape.token_groups(),
             Design::Prefill => 1,
         }
@@ -195,7 +241,7 @@ pub mod arrivals {
     /// `empty` of a piece of slots: one thread of each warp that multiplies it, in every CTA that its
     /// activations were copied to.
     pub const fn slot_empty(shape: TileShape) -> u32 {
-        match shape.design() {
+        match shape.design {
             Design::Decode => COLUMN_WARPS,
             Design::Prefill => COLUMN_WARPS * PREFILL_CLUSTER,
         }
@@ -278,8 +324,8 @@ impl SharedPlan {
         let first_slot = STAGES * stage_bytes;
         let first_packed = first_slot + depths.slots * piece_bytes;
         let partial_sums = first_packed + depths.packed * packed_bytes;
-        let stages_full = match shape.design() {
-            Design::Decode => partial_sums + partial_sum_bytes(shape.tokens, MAX_SPLIT_K),
+        let stages_full = match shape.design {
+            Design::Decode => partial_sums + partial_sum_bytes(shape.tokens, shape.max_split_k()),
             Design::Prefill => partial_sums,
         };
         let stages = RingPlan::new(STAGES, stage_bytes, 0, stages_full);
@@ -415,8 +461,7 @@ pub const ACTIVATIONS: Launch = Launch {
     dynamic_shared_bytes: 0,
 };
 
-const fn entry(name: &'static str, tokens: u32, output: Output) -> KernelEntry {
-    let shape = TileShape { tokens };
+const fn entry(name: &'static str, shape: TileShape, output: Output) -> KernelEntry {
     let shared = SharedPlan::new(shape);
     assert!(
         shared.stages.count >= 3,
@@ -435,8 +480,8 @@ const fn entry(name: &'static str, tokens: u32, output: Output) -> KernelEntry {
         "swizzled tiles must start on a 1024-byte boundary"
     );
     assert!(
-        matches!(shape.design(), Design::Prefill)
-            || (shared.slots.count).is_multiple_of(shape.stages_unpacked_at_once())
+        matches!(shape.design, Design::Prefill)
+            || (shared.slots.count).is_multiple_of(shape.pieces_unpacked_at_once())
                 && (shared.packed.count).is_multiple_of(shape.stages_unpacked_at_once()),
         "warps that dequantise always read and fill the same places"
     );
@@ -464,10 +509,19 @@ const fn entry(name: &'static str, tokens: u32, output: Output) -> KernelEntry {
             param_alignment: PARAM_ALIGNMENT,
             dynamic_shared_bytes: shared.total_bytes,
         },
-        tile_m: tokens,
+        design: Some(shape.design),
+        tile_m: shape.tokens,
         tile_n: TILE_N,
         output,
     }
+}
+
+const fn decode(name: &'static str, tokens: u32, output: Output) -> KernelEntry {
+    entry(name, TileShape::decode(tokens), output)
+}
+
+const fn prefill(name: &'static str, tokens: u32, output: Output) -> KernelEntry {
+    entry(name, TileShape::prefill(tokens), output)
 }
 
 /// Every entry that multiplies.
@@ -476,19 +530,20 @@ const fn entry(name: &'static str, tokens: u32, output: Output) -> KernelEntry {
 /// x, S ∈ {1, 2, 4}, which share the K of a tile; K has at least S stages. Of the prefill design:
 /// `[2 · C, 1, 1]` in C clusters of 2 along x, which share all pairs of tiles; C is at most their number.
 pub const KERNELS: &[KernelEntry] = &[
-    entry("nvfp4_dual_gemm_hopper_m8_f16", 8, Output::F16),
-    entry("nvfp4_dual_gemm_hopper_m16_f16", 16, Output::F16),
-    entry("nvfp4_dual_gemm_hopper_m32_f16", 32, Output::F16),
-    entry("nvfp4_dual_gemm_hopper_m64_f16", 64, Output::F16),
-    entry("nvfp4_dual_gemm_hopper_m128_f16", 128, Output::F16),
-    entry("nvfp4_dual_gemm_hopper_m256_f16", 256, Output::F16),
-    entry(
-        "nvfp4_dual_gemm_hopper_m8_accumulators",
+    decode("nvfp4_dual_gemm_hopper_decode_m8_f16", 8, Output::F16),
+    decode("nvfp4_dual_gemm_hopper_decode_m16_f16", 16, Output::F16),
+    decode("nvfp4_dual_gemm_hopper_decode_m32_f16", 32, Output::F16),
+    decode("nvfp4_dual_gemm_hopper_decode_m64_f16", 64, Output::F16),
+    decode("nvfp4_dual_gemm_hopper_decode_m128_f16", 128, Output::F16),
+    prefill("nvfp4_dual_gemm_hopper_prefill_m128_f16", 128, Output::F16),
+    prefill("nvfp4_dual_gemm_hopper_prefill_m256_f16", 256, Output::F16),
+    decode(
+        "nvfp4_dual_gemm_hopper_decode_m8_accumulators",
         8,
         Output::Accumulators,
     ),
-    entry(
-        "nvfp4_dual_gemm_hopper_m256_accumulators",
+    prefill(
+        "nvfp4_dual_gemm_hopper_prefill_m256_accumulators",
         256,
         Output::Accumulators,
     ),

@@ -42,12 +42,12 @@ impl<C: Config> RingOf for Slots<C> {
 }
 
 macro_rules! config {
-    ($name:ident, $tokens:literal) => {
+    ($name:ident, $design:ident, $tokens:literal) => {
         #[derive(Clone, Copy)]
         pub struct $name;
 
         impl Config for $name {
-            const SHAPE: TileShape = TileShape { tokens: $tokens };
+            const SHAPE: TileShape = TileShape::$design($tokens);
             type Sums = [f32; $tokens / 2];
 
             #[inline(always)]
@@ -58,9 +58,10 @@ macro_rules! config {
     };
 }
 
-config!(M8, 8);
-config!(M16, 16);
-config!(M32, 32);
-config!(M64, 64);
-config!(M128, 128);
-config!(M256, 256);
+config!(DecodeM8, decode, 8);
+config!(DecodeM16, decode, 16);
+config!(DecodeM32, decode, 32);
+config!(DecodeM64, decode, 64);
+config!(DecodeM128, decode, 128);
+config!(PrefillM128, prefill, 128);
+config!(PrefillM256, prefill, 256);

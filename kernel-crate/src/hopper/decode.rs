@@ -23,7 +23,7 @@ use crate::contract::hopper::{COLUMN_WARPS, HopperParams, TILE_N, TileShape, arr
 use crate::ptx::{cluster, grid, mbarrier, registers, shared, warp};
 
 /// The same for every tile of the design.
-const SHAPE: TileShape = TileShape { tokens: 8 };
+const SHAPE: TileShape = TileShape::decode(8);
 const LOAD_WARP: u32 = SHAPE.first_copy_warp();
 const PACKED_WARP: u32 = LOAD_WARP + 1;
 

@@ -28,6 +28,7 @@ impl Scales {
     pub fn get(self, index: usize) -> u32 {
         permute_bytes(
             self.0[index / 2],
+            0,
             if index % 2 == 0 { 0x1010 } else { 0x3232 },
         )
     }
@@ -38,8 +39,8 @@ impl Scales {
 #[inline(always)]
 pub fn word(nibbles: u32, scale: u32) -> [u32; 4] {
     let (even, odd) = (upper_bytes(nibbles << 4), upper_bytes(nibbles));
-    let lower = |bytes| multiply_f16x2(permute_bytes(bytes, LOWER), scale);
-    let upper = |bytes| multiply_f16x2(permute_bytes(bytes, UPPER), scale);
+    let lower = |bytes| multiply_f16x2(permute_bytes(bytes, 0, LOWER), scale);
+    let upper = |bytes| multiply_f16x2(permute_bytes(bytes, 0, UPPER), scale);
     [lower(even), lower(odd), upper(even), upper(odd)]
 }
 

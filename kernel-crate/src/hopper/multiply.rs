@@ -52,7 +52,7 @@ pub fn run<C: Config>(rings: &mut Rings<C>, tile: Tile, span: Span, column_warp:
     // Once around the rings.
     while !(work.stage(rings) || work.stage(rings) || work.stage(rings) || work.stage(rings)) {}
     wgmma::wait_group::<0>();
-    if let Design::Prefill = C::SHAPE.design() {
+    if let Design::Prefill = C::SHAPE.design {
         work.slots.release(work.slots.piece);
     }
     work.sums
@@ -245,7 +245,7 @@ impl<C: Config> SlotReader<C> {
     #[inline(always)]
     fn release(&self, piece: Option<Draining>) {
         let Some(piece) = piece else { return };
-        match C::SHAPE.design() {
+        match C::SHAPE.design {
             Design::Decode => {
                 if self.lane == 0 {
                     piece.release();

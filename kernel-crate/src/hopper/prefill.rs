@@ -24,7 +24,7 @@ const WEIGHT_WARP: u32 = COLUMN_WARPS;
 const ACTIVATION_WARP: u32 = COLUMN_WARPS + 1;
 
 /// The same for every tile of the design.
-const SHAPE: TileShape = TileShape { tokens: 128 };
+const SHAPE: TileShape = TileShape::prefill(256);
 
 /// The body of every entry of the design. `param_block` is the generic address of `params`.
 ///

@@ -6,9 +6,11 @@ use super::ring::{Consumer, Producer, Ring};
 use super::tile::{Span, Tile};
 use crate::contract::hopper::{ROW_BYTES, SLOTS_PER_STAGE, STAGE_K};
 use crate::contract::{MMA_K, SCALE_TILE_BYTES, SCALE_TILE_ROWS};
+use crate::ptx::math::permute_bytes;
 use crate::ptx::{shared, warp};
 
-/// Dequantises this warp's share of every stage: eight tokens, a lane one token's row of one slot.
+/// Dequantises this warp's share of every stage: of a group of tokens, a lane a token's row of a slot
+/// at a time.
 ///
 /// ```text
 /// a token's stage  │ K 0–63: slot 0, 1, 2, 3, 8 B each │ K 64–127 │ K 128–191 │ K 192–255 │
@@ -23,16 +25,19 @@ pub fn run<C: Config>(
     warp_index: u32,
 ) {
     let lane = warp::lane_index();
-    let first = warp_index / C::SHAPE.token_groups();
-    let token = warp_index % C::SHAPE.token_groups() * 8 + lane % 8;
-    let slot = lane / 8;
+    let (groups, tokens) = (C::SHAPE.token_groups(), C::SHAPE.tokens_per_warp());
+    let first_piece = warp_index / groups * C::SHAPE.turns_per_stage();
+    let first_stage = first_piece / C::SHAPE.pieces_per_stage();
+    let token = warp_index % groups * tokens + lane % tokens;
+    let slot_of_piece = lane / tokens;
+    let slot = first_piece % C::SHAPE.pieces_per_stage() + slot_of_piece;
     let mut work = Work::<C> {
-        packed: packed.from(first).consumer(),
-        slots: slots.from(first).producer(),
+        packed: packed.from(first_stage).consumer(),
+        slots: slots.from(first_piece).producer(),
         reader: Reader::new(tile, token, slot),
-        row: (slot * C::TOKENS + token) * ROW_BYTES,
+        row: (slot_of_piece * C::TOKENS + token) * ROW_BYTES,
         span,
-        stage: first,
+        stage: first_stage,
         lane,
     };
     while work.next_stage() && work.next_stage() {}
@@ -43,7 +48,7 @@ struct Work<C: Config> {
     packed: Consumer<Packed<C>>,
     slots: Producer<Slots<C>>,
     reader: Reader<C>,
-    /// Of the lane in a stage's slots.
+    /// Of the lane in a piece of slots.
     row: u32,
     span: Span,
     /// The next.
@@ -58,35 +63,52 @@ impl<C: Config> Work<C> {
         if self.stage >= self.span.len() {
             return false;
         }
-        let others = C::SHAPE.stages_unpacked_at_once() - 1;
+        let turns = C::SHAPE.turns_per_stage();
+        let stages = C::SHAPE.stages_unpacked_at_once();
         let source = self.packed.acquire();
-        self.packed.skip(others);
+        self.packed.skip(stages - 1);
         let scale_tiles = self.span.scale_tiles(self.stage);
-        let activations = self.reader.load(source.address, scale_tiles);
-        let slots = self.slots.acquire();
-        self.slots.skip(others);
-        activations.unpack(slots.address + self.row, self.lane % 8);
-        // Of what was read too: copies will overwrite it.
-        shared::fence_async_proxy();
+        let rows = self.reader.load(source.address, scale_tiles);
+        let [first, second] = rows;
+        self.fill(first);
+        if turns == 2 {
+            self.fill(second);
+        }
         // Behind the use of what was loaded, as in `multiply`.
-        warp::sync();
         if self.lane == 0 {
             source.release();
+        }
+        self.slots
+            .skip(stages * C::SHAPE.pieces_per_stage() - turns);
+        self.stage += stages;
+        true
+    }
+
+    /// Fills the warp's rows of its next piece of slots.
+    #[inline(always)]
+    fn fill(&mut self, row: Row) {
+        let slots = self.slots.acquire();
+        row.unpack(slots.address + self.row, self.lane % 8);
+        // Of what was read too: copies will overwrite it.
+        shared::fence_async_proxy();
+        warp::sync();
+        if self.lane == 0 {
             slots.full.arrive();
         }
-        self.stage += C::SHAPE.stages_unpacked_at_once();
-        true
     }
 }
 
 /// Where a lane finds its activations in a piece.
 struct Reader<C: Config> {
     elements: [u32; 4],
+    /// Of the scale factors of a stage's four slots.
     scales: u32,
+    slot: u32,
     config: core::marker::PhantomData<C>,
 }
 
 impl<C: Config> Reader<C> {
+    /// Of a token, from `slot` on.
     #[inline(always)]
     fn new(tile: Tile, token: u32, slot: u32) -> Self {
         // TMA's swizzle of 128 bytes: 16-byte chunks are permuted by the row's last three bits.
@@ -97,31 +119,50 @@ impl<C: Config> Reader<C> {
         let scale_row = tile.m % SCALE_TILE_ROWS + token;
         Self {
             elements: [elements(0), elements(1), elements(2), elements(3)],
-            scales: C::PLAN.scale_a + scale_row % 32 * 16 + scale_row / 32 * 4 + slot,
+            scales: C::PLAN.scale_a + scale_row % 32 * 16 + scale_row / 32 * 4,
+            slot,
             config: core::marker::PhantomData,
         }
     }
 
-    /// The lane's elements, of which those of `scale_tiles` threads of a quad are in K.
+    /// The lane's rows of a stage, one for each turn, of which those of `scale_tiles` threads of a quad
+    /// are in K.
     #[inline(always)]
-    fn load(&self, piece: u32, scale_tiles: u32) -> Row {
-        let elements = self
-            .elements
-            .map(|offset| shared::load_8_bytes(piece + offset));
+    fn load(&self, stage: u32, scale_tiles: u32) -> [Row; 2] {
+        let two = C::SHAPE.turns_per_stage() == 2;
+        let chunks = self.elements.map(|offset| {
+            if two {
+                shared::load_16_bytes(stage + offset)
+            } else {
+                let [first, second] = shared::load_8_bytes(stage + offset);
+                [first, second, 0, 0]
+            }
+        });
         // Beyond K elements are zeros, and their scale factor anything.
-        let scale = |quad_thread: u32| {
+        let scales = [0, 1, 2, 3].map(|quad_thread| {
             if quad_thread < scale_tiles {
-                let tile = quad_thread * SCALE_TILE_BYTES;
-                shared::load_u8(piece + self.scales + tile) << (8 * quad_thread)
+                shared::load_u32(stage + self.scales + quad_thread * SCALE_TILE_BYTES)
             } else {
                 0
             }
+        });
+        let row = |turn: usize| Row {
+            elements: chunks.map(|chunk| [chunk[2 * turn], chunk[2 * turn + 1]]),
+            scales: Scales::unpack(gather_bytes(scales, self.slot + turn as u32)),
         };
-        Row {
-            elements,
-            scales: Scales::unpack(scale(0) | scale(1) | scale(2) | scale(3)),
-        }
+        [row(0), row(1)]
     }
+}
+
+/// Byte `index` of each.
+#[inline(always)]
+fn gather_bytes([a, b, c, d]: [u32; 4], index: u32) -> u32 {
+    let selector = 0x40 + 0x11 * index;
+    permute_bytes(
+        permute_bytes(a, b, selector),
+        permute_bytes(c, d, selector),
+        0x5410,
+    )
 }
 
 /// A token's 64 elements of a slot: of each thread of a quad that multiplies two words, and their scale

@@ -95,17 +95,18 @@ pub fn multiply_f16x2(x: u32, y: u32) -> u32 {
     product
 }
 
-/// Byte `i` of the result is the byte of `x` that hexadecimal digit `i` of `selector` names, or zero
-/// where that is 4. PTX ISA §9.7.9.7 `prmt`.
+/// Byte `i` of the result is the byte that hexadecimal digit `i` of `selector` names: 0–3 of `x`, 4–7 of
+/// `y`. PTX ISA §9.7.9.7 `prmt`.
 #[inline(always)]
-pub fn permute_bytes(x: u32, selector: u32) -> u32 {
+pub fn permute_bytes(x: u32, y: u32, selector: u32) -> u32 {
     let result: u32;
     // SAFETY: only computes a value.
     unsafe {
         asm!(
-            "prmt.b32 {0}, {1}, 0, {2};",
+            "prmt.b32 {0}, {1}, {2}, {3};",
             out(reg32) result,
             in(reg32) x,
+            in(reg32) y,
             in(reg32) selector,
             options(pure, nomem, nostack),
         );

@@ -1,7 +1,7 @@
 //! Of the kernels for Hopper.
 
 use nvfp4_dual_gemm_kernel::contract::hopper::{
-    ACTIVATIONS, Design, KERNELS, STAGE_K, STAGES_PER_ROUND, TileShape, WGMMA_K,
+    ACTIVATIONS, Design, KERNELS, STAGE_K, STAGES_PER_ROUND, WGMMA_K,
 };
 
 use super::{Equivalent, Operator};
@@ -12,10 +12,7 @@ pub fn lists(entry: &str) -> Option<[&'static [Equivalent]; 2]> {
         return Some([BEFORE, &[]]);
     }
     let found = KERNELS.iter().find(|kernel| kernel.launch.name == entry)?;
-    let shape = TileShape {
-        tokens: found.tile_m,
-    };
-    Some(match shape.design() {
+    Some(match found.design? {
         Design::Decode => [MULTIPLIES, DECODE],
         Design::Prefill => [MULTIPLIES, PREFILL],
     })

@@ -59,7 +59,8 @@ pub struct BenchArgs {
     /// Number of dual GEMMs in the batch
     #[arg(long, requires_all = ["m", "n", "k"], help_heading = "Shapes")]
     l: Option<usize>,
-    /// Tile instead of the plan's: on Hopper tokens:split_k, on Blackwell columns; may be repeated
+    /// Tile instead of the plan's: on Hopper tokens:split_k for decode or prefill:tokens, on Blackwell
+    /// columns; may be repeated
     #[arg(long, value_parser = parse_tile, help_heading = "Shapes")]
     tile: Vec<Tile>,
     /// How inputs are drawn: contest, full or normal
@@ -128,16 +129,18 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
-/// `tokens:split_k` or `columns`.
+/// `tokens:split_k`, `prefill:tokens` or `columns`.
 fn parse_tile(text: &str) -> Result<Tile, String> {
     let number = |text: &str| text.parse::<u32>();
     let tile = match text.split_once(':') {
+        Some(("prefill", tokens)) => number(tokens).map(|tokens| Tile::Prefill { tokens }),
         Some((tokens, split_k)) => number(tokens)
-            .and_then(|tokens| number(split_k).map(|split_k| Tile::Tokens { tokens, split_k })),
+            .and_then(|tokens| number(split_k).map(|split_k| Tile::Decode { tokens, split_k })),
         None => number(text).map(Tile::Columns),
     };
     tile.map_err(|_| {
-        "a tile is tokens:split_k on Hopper, such as 64:2, or columns on Blackwell, such as 128"
+        "a tile is tokens:split_k or prefill:tokens on Hopper, such as 64:2 or prefill:256, or columns on \
+         Blackwell, such as 128"
             .to_owned()
     })
 }

@@ -5,6 +5,7 @@ use nvfp4_dual_gemm::bench::Summary;
 use nvfp4_dual_gemm::bench::ceilings::{ArithmeticSource, Work};
 use nvfp4_dual_gemm::bench::exactness::Exactness;
 use nvfp4_dual_gemm::bench::timing::Submission;
+use nvfp4_dual_gemm_kernel::contract::hopper::Design;
 use serde_json::{Value, json};
 
 use super::Setting;
@@ -188,10 +189,13 @@ fn line(setting: &Setting<'_>, measured: &Measurement) -> String {
     )
 }
 
-/// Rows and columns of a tile, and the CTAs that share its K.
+/// Rows and columns of a tile, and in Hopper's decode design the CTAs that share its K.
 pub fn tile(measured: &Measurement) -> String {
     let (kernel, split_k) = (measured.kernel(), measured.plan.split_k());
-    format!("{}x{}/{split_k}", kernel.tile_m, kernel.tile_n)
+    match kernel.design {
+        Some(Design::Decode) => format!("{}x{}/{split_k}", kernel.tile_m, kernel.tile_n),
+        Some(Design::Prefill) | None => format!("{}x{}", kernel.tile_m, kernel.tile_n),
+    }
 }
 
 fn verdict(measured: &Measurement) -> String {
