@@ -87,15 +87,38 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
         cluster::wait();
         let mut rings = Rings::new(stages, slots);
         let sums = multiply::run::<C>(&mut rings, tile, span, warp_index);
-        let reduction = Reduction::<C>::new(shared::base(), cluster, warp_index);
-        reduction.exchange(&sums);
-        let complete = |group, sums| reduction.complete(group, sums);
         // SAFETY: the caller's contract on the output pointers.
-        unsafe { epilogue::run::<C, E>(params, tile, warp_index, &sums, complete) };
+        unsafe {
+            match cluster.ranks_log2 {
+                0 => finish::<C, E, 1>(params, tile, 0, warp_index, &sums),
+                1 => finish::<C, E, 2>(params, tile, cluster.rank, warp_index, &sums),
+                _ if C::SHAPE.max_split_k() == 2 => {}
+                _ => finish::<C, E, 4>(params, tile, cluster.rank, warp_index, &sums),
+            }
+        }
         if cluster.ranks_log2 != 0 {
             // Nobody leaves before what it sent has arrived.
             cluster::arrive_relaxed();
             cluster::wait();
         }
     }
+}
+
+/// From a warp's sums over the CTA's share of K to the output.
+///
+/// # Safety
+/// As for [`epilogue::run`].
+#[inline(always)]
+unsafe fn finish<C: Config, E: Epilogue, const RANKS: u32>(
+    params: &HopperParams,
+    tile: Tile,
+    rank: u32,
+    column_warp: u32,
+    sums: &C::Sums,
+) {
+    let reduction = Reduction::<C, RANKS>::new(shared::base(), rank, column_warp);
+    reduction.exchange(sums);
+    let complete = |group, sums| reduction.complete(group, sums);
+    // SAFETY: the caller's contract.
+    unsafe { epilogue::run::<C, E>(params, tile, column_warp, sums, complete) };
 }

@@ -16,11 +16,15 @@ use crate::ptx::{cluster, shared, warp};
 /// Bytes of a piece's sums.
 const PIECE_BYTES: u32 = 32 * 16;
 
-/// A consumer warp's part in the reduction.
+/// A consumer warp's part in the reduction among `RANKS` CTAs.
+///
+/// Their number is a constant, so that a warp knows which groups it finishes and takes them together:
+/// a branch for each would leave nothing to do while it waits.
 #[derive(Clone, Copy)]
-pub struct Reduction<C: Config> {
+pub struct Reduction<C: Config, const RANKS: u32> {
     base: u32,
-    cluster: Cluster,
+    /// Of this CTA.
+    rank: u32,
     /// Which eight columns of the tile.
     column_warp: u32,
     config: PhantomData<C>,
@@ -44,24 +48,20 @@ pub fn init<C: Config>(shared_base: u32, cluster: Cluster) {
     });
 }
 
-impl<C: Config> Reduction<C> {
-    const PIECES: u32 = COLUMN_WARPS * C::TOKENS / GROUP;
+impl<C: Config, const RANKS: u32> Reduction<C, RANKS> {
+    const GROUPS: u32 = C::TOKENS / GROUP;
+    /// Pieces that one CTA finishes.
+    const OWNED: u32 = COLUMN_WARPS * Self::GROUPS / RANKS;
 
     /// Of the warp with columns `column_warp`.
     #[inline(always)]
-    pub fn new(shared_base: u32, cluster: Cluster, column_warp: u32) -> Self {
+    pub fn new(shared_base: u32, rank: u32, column_warp: u32) -> Self {
         Self {
             base: shared_base,
-            cluster,
+            rank,
             column_warp,
             config: PhantomData,
         }
-    }
-
-    /// Pieces that one CTA finishes, as a power of two.
-    #[inline(always)]
-    fn owned_log2(self) -> u32 {
-        Self::PIECES.trailing_zeros() - self.cluster.ranks_log2
     }
 
     /// The warp's piece of a group of tokens. In this order the pieces that a CTA finishes are spread
@@ -74,16 +74,19 @@ impl<C: Config> Reduction<C> {
     /// The CTA that finishes the piece of a group.
     #[inline(always)]
     fn owner(self, group: u32) -> u32 {
-        self.piece(group) >> self.owned_log2()
+        if Self::GROUPS >= RANKS {
+            // The same for all warps, and the compiler should know.
+            group * RANKS / Self::GROUPS
+        } else {
+            self.piece(group) / Self::OWNED
+        }
     }
 
     /// Where `sender`'s sums of a group lie in their owner's CTA.
     #[inline(always)]
     fn address(self, sender: u32, group: u32) -> u32 {
-        let ranks = 1 << self.cluster.ranks_log2;
-        let place = (sender.wrapping_sub(self.owner(group)) - 1) & (ranks - 1);
-        let piece = self.piece(group) & ((1 << self.owned_log2()) - 1);
-        let within = ((place << self.owned_log2()) + piece) * PIECE_BYTES;
+        let place = (sender.wrapping_sub(self.owner(group)) - 1) % RANKS;
+        let within = (place * Self::OWNED + self.piece(group) % Self::OWNED) * PIECE_BYTES;
         self.base + C::PLAN.partial_sums + within + 16 * warp::lane_index()
     }
 
@@ -93,8 +96,8 @@ impl<C: Config> Reduction<C> {
         let barrier = sums_barrier::<C>(self.base);
         sums.for_each_group(|group, sums| {
             let owner = self.owner(group);
-            if owner != self.cluster.rank {
-                let address = self.address(self.cluster.rank, group);
+            if owner != self.rank {
+                let address = self.address(self.rank, group);
                 cluster::store_async_16_bytes(
                     cluster::map_shared(address, owner),
                     sums.map(f32::to_bits),
@@ -108,13 +111,13 @@ impl<C: Config> Reduction<C> {
     /// Adds up the sums of a group, in the order of the CTAs, if this one finishes it.
     #[inline(always)]
     pub fn complete(self, group: u32, own: GroupSums) -> Option<GroupSums> {
-        if self.owner(group) != self.cluster.rank {
+        if self.owner(group) != self.rank {
             return None;
         }
         let mut total = [0.0; 4];
         let mut rank = 0;
-        while rank < 1 << self.cluster.ranks_log2 {
-            let sums = if rank == self.cluster.rank {
+        while rank < RANKS {
+            let sums = if rank == self.rank {
                 own
             } else {
                 shared::load_16_bytes(self.address(rank, group)).map(f32::from_bits)
