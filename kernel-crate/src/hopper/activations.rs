@@ -1,6 +1,6 @@
 //! The grid before the prefill design's: A to f16, in the order in which `wgmma` takes it.
 
-use super::dequantize::{self, Scales};
+use super::dequantize::{self, Scales, Shifts};
 use crate::contract::hopper::{
     ACTIVATION_ELEMENTS, ACTIVATION_THREADS, ActivationParams, SLOT_K, STAGE_K, activation_columns,
 };
@@ -47,10 +47,11 @@ pub unsafe fn run(params: &ActivationParams) {
         ([[0; 4]; 2], 0)
     };
     let scales = Scales::unpack(scales);
+    let shifts = Shifts::new();
     let first = row_index * columns as u64 + (stage * STAGE_K) as u64 + 8 * quad_thread as u64;
     let write = |slot: u32, half: u32, word: u32| {
         let scale = scales.get(slot as usize);
-        let chunk = transpose_quad(dequantize::word(word, scale), quad_thread);
+        let chunk = transpose_quad(dequantize::word(word, scale, shifts), quad_thread);
         let element = first + (slot * SLOT_K + half * 32) as u64;
         if row < m {
             // SAFETY: inside the workspace; 16-byte aligned, as the workspace is.

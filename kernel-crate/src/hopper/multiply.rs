@@ -4,7 +4,7 @@
 use core::marker::PhantomData;
 
 use super::config::{Config, Slots, Stages};
-use super::dequantize::{self, Scales};
+use super::dequantize::{self, Scales, Shifts};
 use super::ring::{Consumer, Draining, Ring};
 use super::tile::{Span, Tile};
 use crate::contract::hopper::{
@@ -42,6 +42,7 @@ pub fn run<C: Config>(rings: &mut Rings<C>, tile: Tile, span: Span, column_warp:
         slots: SlotReader {
             descriptor: wgmma::descriptor(rings.slots.base()),
             lane,
+            shifts: Shifts::new(),
             piece: None,
             config: PhantomData,
         },
@@ -200,6 +201,7 @@ struct SlotReader<C: Config> {
     /// Of the ring's first slot.
     descriptor: u64,
     lane: u32,
+    shifts: Shifts,
     /// The one with the last slot that was multiplied.
     piece: Option<Draining>,
     config: PhantomData<C>,
@@ -228,8 +230,8 @@ impl<C: Config> SlotReader<C> {
         let [first, second] = weights.words;
         let scales = weights.scales;
         let (first, second) = (
-            dequantize_word(first, scales),
-            dequantize_word(second, scales),
+            dequantize_word(first, scales, self.shifts),
+            dequantize_word(second, scales, self.shifts),
         );
         wgmma::fence();
         multiply_word::<C>(sums, first, activations, accumulate);
@@ -265,9 +267,9 @@ const STEP: u64 = ((WGMMA_K * 2) >> 4) as u64;
 
 /// The A operands of two `wgmma`s: a word of both rows.
 #[inline(always)]
-fn dequantize_word([upper, lower]: [u32; 2], scales: [u32; 2]) -> [[u32; 4]; 2] {
-    let [u0, u1, u2, u3] = dequantize::word(upper, scales[0]);
-    let [l0, l1, l2, l3] = dequantize::word(lower, scales[1]);
+fn dequantize_word([upper, lower]: [u32; 2], scales: [u32; 2], shifts: Shifts) -> [[u32; 4]; 2] {
+    let [u0, u1, u2, u3] = dequantize::word(upper, scales[0], shifts);
+    let [l0, l1, l2, l3] = dequantize::word(lower, scales[1], shifts);
     [[u0, l0, u1, l1], [u2, l2, u3, l3]]
 }
 

@@ -1,7 +1,7 @@
 //! The activation role of the decode design: warps dequantise packed activations into slots.
 
 use super::config::{Config, Packed, Slots};
-use super::dequantize::{self, Scales};
+use super::dequantize::{self, Scales, Shifts};
 use super::ring::{Consumer, Producer, Ring};
 use super::tile::{Span, Tile};
 use crate::contract::hopper::{ROW_BYTES, SLOTS_PER_STAGE, STAGE_K};
@@ -39,6 +39,7 @@ pub fn run<C: Config>(
         span,
         stage: first_stage,
         lane,
+        shifts: Shifts::new(),
     };
     while work.next_stage() && work.next_stage() {}
 }
@@ -54,6 +55,7 @@ struct Work<C: Config> {
     /// The next.
     stage: u32,
     lane: u32,
+    shifts: Shifts,
 }
 
 impl<C: Config> Work<C> {
@@ -88,7 +90,7 @@ impl<C: Config> Work<C> {
     #[inline(always)]
     fn fill(&mut self, row: Row) {
         let slots = self.slots.acquire();
-        row.unpack(slots.address + self.row, self.lane % 8);
+        row.unpack(slots.address + self.row, self.lane % 8, self.shifts);
         // Of what was read too: copies will overwrite it.
         shared::fence_async_proxy();
         warp::sync();
@@ -176,14 +178,14 @@ struct Row {
 impl Row {
     /// Fills a row of a slot, at `row`, whose chunks are permuted by `swizzle`.
     #[inline(always)]
-    fn unpack(self, row: u32, swizzle: u32) {
+    fn unpack(self, row: u32, swizzle: u32, shifts: Shifts) {
         let store = |chunk: u32, registers: [u32; 4]| {
             shared::store_16_bytes(row + 16 * (chunk ^ swizzle), registers);
         };
         let half = |half: usize| {
             let of = |quad_thread: usize| {
                 let scale = self.scales.get(quad_thread);
-                dequantize::word(self.elements[quad_thread][half], scale)
+                dequantize::word(self.elements[quad_thread][half], scale, shifts)
             };
             let [a, b, c, d] = [of(0), of(1), of(2), of(3)];
             let first = 4 * half as u32;
