@@ -11,7 +11,7 @@ fn every_mutant_is_noticed(design: Design, tokens: u32, own: &[Operator]) {
     let entry = HOPPER
         .find(Some(design), tokens, TILE_N, Output::F16)
         .unwrap();
-    let plans = vec![problems::least_on_hopper(entry)];
+    let plans = problems::least_on_hopper(entry);
     synchronisation::assert_noticed(&HOPPER, &entry.launch, plans, own);
 }
 

@@ -35,8 +35,9 @@ fn plan(
 }
 
 /// The least that runs each synchronising instruction of an entry for Hopper, in its last role too: two CTAs share K, or
-/// one cluster has two pairs of tiles; each barrier of a ring has two phases that are waited for.
-pub fn least_on_hopper(entry: &KernelEntry) -> DualGemm {
+/// one cluster has two pairs of tiles; each barrier of a ring has two phases that are waited for. Then as many CTAs as
+/// can share K, which have a reduction of their own.
+pub fn least_on_hopper(entry: &KernelEntry) -> Vec<DualGemm> {
     let gpu = Gpu {
         multiprocessors: hopper::PREFILL_CLUSTER,
         ..Gpu::H200
@@ -51,7 +52,15 @@ pub fn least_on_hopper(entry: &KernelEntry) -> DualGemm {
         ),
         hopper::Design::Prefill => (1, [tokens, 4 * columns, ring_k(entry) + stage, 1]),
     };
-    plan(entry, gpu, tile_of(shape, split_k), problem).expect("a plan of this entry")
+    let most = shape.max_split_k();
+    let reduction = (most > 2).then_some((most, [tokens, columns, most as usize * stage, 1]));
+    [(split_k, problem)]
+        .into_iter()
+        .chain(reduction)
+        .map(|(split_k, problem)| {
+            plan(entry, gpu, tile_of(shape, split_k), problem).expect("a plan of this entry")
+        })
+        .collect()
 }
 
 fn shape_of(entry: &KernelEntry) -> hopper::TileShape {
