@@ -98,7 +98,7 @@ pub enum PlanError {
     /// K can't be shared as asked.
     #[error(
         "K of {k} can't be shared by {found} CTAs; it must be 1, 2 or 4, and at most {limit} here: each needs a \
-         stage of 256, and tiles of more than 64 tokens do not share K"
+         stage of 256, and tiles of 128 tokens are shared by 2 at most"
     )]
     SplitK {
         /// K.
