@@ -96,10 +96,7 @@ fn first_and_last_copies(mutations: Vec<Mutation>, lines: &[&str]) -> Vec<Mutati
     let place = |mutation: &Mutation| {
         let line = mutation.line();
         let around = line.saturating_sub(NEIGHBOURS)..(line + NEIGHBOURS + 1).min(lines.len());
-        let mut code = lines[around].join(
-            "
-",
-        );
+        let mut code = lines[around].join("\n");
         code.retain(|c| !c.is_ascii_digit());
         (mutation.operator, mutation.detail.clone(), code)
     };
