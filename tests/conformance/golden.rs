@@ -22,19 +22,20 @@ fn every_case_does_what_it_did_on_an_h100() {
     let mut different = Vec::new();
     let mut runner = Runner::new(0, PTX).unwrap();
     for case in &cases {
-        let found = match runner.run(case) {
-            Ok(output) => format!("{:016x}", hash(&output)),
+        let (found, report) = match runner.run(case) {
+            Ok(output) => (format!("{:016x}", hash(&output)), String::new()),
             Err(error) => {
                 runner = Runner::new(0, PTX).unwrap();
                 let text = error.to_string();
-                // The emulator's report follows.
-                format!("failed: {}", text.lines().next().unwrap_or_default())
+                let (error, report) = text.split_once('\n').unwrap_or((&text, ""));
+                (format!("failed: {error}"), report.to_owned())
             }
         };
         let expected = recorded.get(case.name.as_str()).copied();
         if expected != Some(&found) {
             let expected = expected.unwrap_or("nothing");
-            different.push(format!("{}: {found}, on the H100 {expected}", case.name));
+            let name = &case.name;
+            different.push(format!("{name}: {found}, on the H100 {expected}\n{report}"));
         }
     }
     assert!(different.is_empty(), "{}", different.join("\n"));

@@ -103,6 +103,26 @@ fn one_value_from_several_ctas_is_a_race_to_the_letter() {
     error(ctas(&same, LOAD), "E12", "ld.global");
 }
 
+/// Whoever stores second repeats the first, also where host threads run the two CTAs at the same time.
+#[test]
+fn one_value_from_ctas_side_by_side_is_still_one_value() {
+    // Both store 7 to the same 2,048 words, in the same order.
+    let stores = "\
+mov.u64 %rd10, %rd0;
+add.u64 %rd11, %rd0, 8192;
+NEXT:
+@%p31 st.global.u32 [%rd10], 7;
+add.u64 %rd10, %rd10, 4;
+setp.lt.u64 %p1, %rd10, %rd11;
+@%p1 bra NEXT;
+";
+    for _ in 0..50 {
+        let mut program = Program::new(stores).grid([2, 1, 1]).mode(Mode::Check);
+        program.launch_mut().options.threads = 2;
+        program.run();
+    }
+}
+
 // ---- synchronisation through global memory -------------------------------------------------------------------------------
 
 /// The first CTA stores data and a flag, the second reads the flag and the data.

@@ -118,6 +118,12 @@ fn check_lanes(
     Ok(())
 }
 
+/// The turn to store to global memory, where the order of accesses is checked.
+pub fn turn_to_store<'l>(cluster: &Cluster<'l>, access: Access) -> Option<MutexGuard<'l, ()>> {
+    let order = cluster.order.as_ref().filter(|_| access.may_be_global());
+    order.map(|order| order.stores())
+}
+
 /// Through which words of global memory an instruction may publish or learn something. While it is held, no other does.
 #[derive(Debug)]
 pub struct Exchange<'l> {

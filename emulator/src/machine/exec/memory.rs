@@ -206,6 +206,7 @@ pub fn store(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         semantics: *semantics,
         scope: *scope,
     };
+    let _turn = global_order::turn_to_store(cluster, access);
     global_order::check(cluster, at, active, access, |cluster, lane, address| {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         srcs.iter().enumerate().all(|(index, source)| {

@@ -29,6 +29,7 @@ const MOST_RECORDS: usize = 1 << 20;
 pub struct GridOrder {
     shadow: Mutex<GlobalShadow>,
     words: Mutex<Words>,
+    stores: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -53,6 +54,10 @@ impl Default for GlobalShadow {
 impl GridOrder {
     pub(super) fn words(&self) -> MutexGuard<'_, Words> {
         self.words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn stores(&self) -> MutexGuard<'_, ()> {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shadow(&self) -> MutexGuard<'_, GlobalShadow> {
@@ -198,7 +203,12 @@ fn hazard(
     }))
 }
 
-impl Order<'_> {
+impl<'l> Order<'l> {
+    /// The turn to store: whether a store repeats what is there must not change before it is done.
+    pub fn stores(&self) -> MutexGuard<'l, ()> {
+        self.grid.stores()
+    }
+
     /// A load, store or atomic of a warp; `by` is its first lane.
     pub fn access_global(
         &mut self,
