@@ -190,6 +190,7 @@ pub fn run(
     let acc1 = GuardedOutput::new(twin.output_bytes())?;
     let acc2 = GuardedOutput::new(twin.output_bytes())?;
     let workspace = GuardedOutput::new(gated.workspace_bytes())?;
+    let twin_workspace = GuardedOutput::new(twin.workspace_bytes())?;
     let stream =
         Stream::new(StreamFlags::NON_BLOCKING, None).map_err(cuda_error("creating a stream"))?;
 
@@ -201,7 +202,8 @@ pub fn run(
         kernel_time = kernel_time.min(timed(&stream, || unsafe { bound.launch(&stream) })?);
         progress.advance(1);
     }
-    let arguments = on_device.arguments(&inputs, acc1.span(), Some(acc2.span()), workspace.span());
+    let (output2, twin_span) = (Some(acc2.span()), twin_workspace.span());
+    let arguments = on_device.arguments(&inputs, acc1.span(), output2, twin_span);
     let bound = twin.bind(kernels, &arguments)?;
     // SAFETY: as above.
     timed(&stream, || unsafe { bound.launch(&stream) })?;
@@ -211,7 +213,15 @@ pub fn run(
     let (acc1, acc1_guard) = acc1.download(f32::from_le_bytes)?;
     let (acc2, acc2_guard) = acc2.download(f32::from_le_bytes)?;
     let (_, workspace_guard) = workspace.download(u16::from_le_bytes)?;
+    let (_, twin_workspace_guard) = twin_workspace.download(u16::from_le_bytes)?;
     let found = Found { c, acc1, acc2 };
+    let guards = [
+        c_guard,
+        acc1_guard,
+        acc2_guard,
+        workspace_guard,
+        twin_workspace_guard,
+    ];
     progress.phase("reference", (shape.batch() * shape.m()) as u64);
     let start = Instant::now();
     let (accumulators, outputs) = compare(&gated, &inputs, &found, progress)?;
@@ -224,7 +234,7 @@ pub fn run(
         reference_time: start.elapsed(),
         accumulators,
         outputs,
-        guard_bytes_written: c_guard + acc1_guard + acc2_guard + workspace_guard,
+        guard_bytes_written: guards.iter().sum(),
     })
 }
 

@@ -406,9 +406,10 @@ impl DualGemm {
     }
 
     fn activation_grid(&self) -> [u32; 3] {
-        let [m, _, k, batch] = self.dimensions();
+        let [_, _, k, batch] = self.dimensions();
         // `check_hopper_grid` bounds the number of threads.
-        let threads = m * (hopper::activation_columns(k) / hopper::ACTIVATION_ELEMENTS);
+        let threads =
+            self.workspace_rows() * (hopper::activation_columns(k) / hopper::ACTIVATION_ELEMENTS);
         [threads.div_ceil(hopper::ACTIVATION_THREADS), 1, batch]
     }
 
@@ -421,7 +422,7 @@ impl DualGemm {
             m,
             k,
             batch,
-            reserved: 0,
+            rows: self.workspace_rows(),
         }
     }
 
@@ -707,7 +708,7 @@ fn encode_bytes(matrix: DeviceMatrix, tile_rows: u32) -> Result<TensorMap, Drive
 fn encode_workspace(plan: &DualGemm, address: u64) -> Result<TensorMap, DriverError> {
     let shape = plan.shape();
     let columns = u64::from(hopper::activation_columns(shape.k() as u32));
-    let rows = shape.m() as u64;
+    let rows = u64::from(plan.workspace_rows());
     let encoded = api::encode_tiled(&TensorMapDescription {
         data_type: TensorMapDataType::Float16,
         global_address: address,

@@ -531,7 +531,13 @@ impl DualGemm {
             return 0;
         }
         let columns = hopper::activation_columns(self.shape.k() as u32) as usize;
-        2 * self.shape.batch() * self.shape.m() * columns
+        2 * self.shape.batch() * self.workspace_rows() as usize * columns
+    }
+
+    /// Rows of A as f16, in the prefill design.
+    pub(crate) fn workspace_rows(&self) -> u32 {
+        let tile = TileShape::prefill(self.kernel.tile_m);
+        hopper::activation_rows(self.shape.m() as u32, tile)
     }
 
     /// Bytes of each output buffer: C in f16, or each of the two accumulator buffers in f32.
@@ -579,7 +585,8 @@ fn check_hopper_grid(
                 .div_ceil(hopper::TILE_N as usize)
                 .next_multiple_of(2);
             let rows_of_tiles = i32::MAX as usize / (tiles * shape.batch());
-            (rows_of_tiles * tokens as usize).min(i32::MAX as usize / threads_per_row)
+            let tokens = tokens as usize;
+            rows_of_tiles.min(i32::MAX as usize / threads_per_row / tokens) * tokens
         }
     };
     if shape.m() > limit {
@@ -785,7 +792,10 @@ mod tests {
         };
         let tokens = 128;
         assert_eq!(bytes(Tile::Decode { tokens, split_k: 1 }), 0);
-        assert_eq!(bytes(Tile::Prefill { tokens }), 2 * 2 * 3 * 256);
+        assert_eq!(
+            bytes(Tile::Prefill { tokens }),
+            2 * 2 * tokens as usize * 256
+        );
     }
 
     #[test]

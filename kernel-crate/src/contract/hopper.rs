@@ -366,6 +366,12 @@ pub const fn partial_sum_bytes(tokens: u32, split_k: u32) -> u32 {
     tokens * TILE_N * 2 * 4 / split_k * (split_k - 1)
 }
 
+/// Rows of the dequantised A: M, rounded up to whole tiles. A copy of rows that are not there takes TMA longer than one
+/// of zeros (M = 300 on an H100: 109 µs, more than 400 or 512).
+pub const fn activation_rows(m: u32, shape: TileShape) -> u32 {
+    m.next_multiple_of(shape.tokens)
+}
+
 /// Elements from row to row of the dequantised A: K, rounded up to whole stages.
 pub const fn activation_columns(k: u32) -> u32 {
     k.div_ceil(STAGE_K) * STAGE_K
@@ -394,14 +400,14 @@ pub struct ActivationParams {
     pub elements: u64,
     /// Device address of its scale factors in 128×4 tiles.
     pub scales: u64,
-    /// Device address of the workspace, `[L, M, activation_columns(K)]` f16 in the order of
+    /// Device address of the workspace, `[L, rows, activation_columns(K)]` f16 in the order of
     /// [`activation_position`], 16-byte aligned.
     pub workspace: u64,
     pub m: u32,
     pub k: u32,
     pub batch: u32,
-    /// Fills the block up to a multiple of its alignment; 0.
-    pub reserved: u32,
+    /// Of the workspace: M, rounded up to whole tiles. Those beyond M get zeros.
+    pub rows: u32,
 }
 
 /// The one parameter of the entries that multiply.
@@ -409,7 +415,7 @@ pub struct ActivationParams {
 #[derive(Clone, Copy, Debug)]
 pub struct HopperParams {
     /// A, with a 128-byte swizzle. Decode: as `[L, M, K / 2]` bytes, box `[1, tokens, 128]`. Prefill: the
-    /// workspace as `[L, M, activation_columns(K)]` f16, box `[1, tokens / 2, 64]`.
+    /// workspace as `[L, rows, activation_columns(K)]` f16, box `[1, tokens / 2, 64]`.
     pub activations: TensorMap,
     /// B1 and B2 as `[L, N, K / 2]` bytes, box `[1, tile_n, 128]`, 128-byte swizzle.
     pub b1: TensorMap,
@@ -451,7 +457,7 @@ pub const ACTIVATION_THREADS: u32 = 256;
 /// Elements that a thread of [`ACTIVATIONS`] dequantises.
 pub const ACTIVATION_ELEMENTS: u32 = 64;
 
-/// The entry that dequantises A. Grid: `[ceil(M · activation_columns(K) / 64 / 256), 1, L]`.
+/// The entry that dequantises A. Grid: `[ceil(rows · activation_columns(K) / 64 / 256), 1, L]`.
 pub const ACTIVATIONS: Launch = Launch {
     name: "nvfp4_dual_gemm_hopper_activations",
     threads_per_cta: ACTIVATION_THREADS,

@@ -18,7 +18,7 @@ use crate::scales::row_block;
 pub unsafe fn run(params: &ActivationParams) {
     // The grid that multiplies may be set up meanwhile; it waits for this one's end.
     grid::launch_dependents();
-    let ActivationParams { m, k, .. } = *params;
+    let ActivationParams { m, k, rows, .. } = *params;
     let columns = activation_columns(k);
     let per_row = (columns / ACTIVATION_ELEMENTS).max(1);
     let unit = warp::cta_index_x() * ACTIVATION_THREADS + warp::thread_index();
@@ -26,12 +26,12 @@ pub unsafe fn run(params: &ActivationParams) {
     let (stage, quad_thread) = (part / 4, part % 4);
     let at = stage * STAGE_K + MMA_K * quad_thread;
     let batch = warp::cta_index_z();
-    let row_index = batch as u64 * m as u64 + row as u64;
     grid::wait_for_prerequisites();
     let (words, scales) = if row < m && at < k {
         let scale_row = (row % 32 * 16 + row % 128 / 32 * 4) as u64;
         let scale_tile = (at / MMA_K * SCALE_TILE_BYTES) as u64;
         let scales = row_block(params.scales, m, k, row, batch) + scale_tile + scale_row;
+        let row_index = batch as u64 * m as u64 + row as u64;
         let elements = params.elements + (row_index * k as u64 + at as u64) / 2;
         // SAFETY: inside A and its scale factors, which are aligned as their tiles are.
         unsafe {
@@ -48,12 +48,13 @@ pub unsafe fn run(params: &ActivationParams) {
     };
     let scales = Scales::unpack(scales);
     let shifts = Shifts::new();
+    let row_index = batch as u64 * rows as u64 + row as u64;
     let first = row_index * columns as u64 + (stage * STAGE_K) as u64 + 8 * quad_thread as u64;
     let write = |slot: u32, half: u32, word: u32| {
         let scale = scales.get(slot as usize);
         let chunk = transpose_quad(dequantize::word(word, scale, shifts), quad_thread);
         let element = first + (slot * SLOT_K + half * 32) as u64;
-        if row < m {
+        if row < rows {
             // SAFETY: inside the workspace; 16-byte aligned, as the workspace is.
             unsafe { global::store_16_bytes(params.workspace + 2 * element, chunk) };
         }

@@ -17,19 +17,11 @@ pub fn run<C: Config>(
     param_block: u64,
     slots: &mut Producer<Slots<C>>,
     tile: Tile,
-    m: u32,
     stages: u32,
     rank: u32,
 ) {
     let policy = CachePolicy::evict_normal();
     let half = C::TOKENS / PREFILL_CLUSTER;
-    // Nobody looks at the results of a half without tokens. Rows beyond M take TMA longer than the other
-    // half's rows again (M = 192: 71 µs, so 47).
-    let row = if tile.m + rank * half < m {
-        tile.m + rank * half
-    } else {
-        tile.m
-    };
     let mut index = 0;
     while index < stages * SLOTS_PER_STAGE {
         let slot = slots.acquire();
@@ -38,7 +30,7 @@ pub fn run<C: Config>(
         tma::load_3d_multicast(
             slot.address + rank * half * ROW_BYTES,
             param_block + MAP_ACTIVATIONS,
-            [index * SLOT_K, row, tile.batch],
+            [index * SLOT_K, tile.m + rank * half, tile.batch],
             slot.full,
             ALL_RANKS,
             policy,

@@ -70,7 +70,7 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
                 let rank = warp::cluster_rank();
                 let mut slots = slots.producer();
                 while let Some(tile) = tiles.next() {
-                    multicast::run::<C>(param_block, &mut slots, tile, params.m, span.len(), rank);
+                    multicast::run::<C>(param_block, &mut slots, tile, span.len(), rank);
                 }
                 grid::launch_dependents();
             }
