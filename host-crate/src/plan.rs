@@ -606,26 +606,19 @@ fn max_split_k(shape: Shape, tile: TileShape) -> u32 {
     1 << limit.ilog2()
 }
 
-/// The tile that should be fastest on Hopper, as measured on an H100.
+/// The tile that should be fastest on Hopper, as measured on an H100 and an H200.
 ///
-/// Up to 128 tokens: the smallest decode tile that holds all, and as many CTAs to share the K of each
-/// tile as find a multiprocessor; of tiles of 128 there may be several, if K can be shared. Beyond, or
-/// where they do not all find one: the largest prefill tile that leaves no multiprocessor without work.
-/// Prefill's copies take long for rows beyond M:
-/// where tiles of 128 fit and half of a copy's 64 rows would be such, decode is faster (M = 129: 54 µs
-/// instead of 70, M = 200: 49 instead of 51).
+/// Up to 64 tokens, and beyond where there are at least two multiprocessors for each tile of 128: the decode design,
+/// with the smallest tile that holds all tokens and as many CTAs to share the K of each tile as find a multiprocessor.
+/// Else the prefill design (H200, N = 4096, K = 7168: 46 µs instead of 55 for M = 129, 48 instead of 53 for M = 256).
 fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
     let columns = shape.n().div_ceil(hopper::TILE_N as usize) * shape.batch();
-    let multiprocessors = multiprocessors as usize;
-    let fit = |tokens: usize| shape.m().div_ceil(tokens) * columns <= multiprocessors;
-    if shape.m() > 64 && !fit(128) {
-        return Tile::Prefill { tokens: 256 };
-    }
     let tile = TileShape::decode(shape.m().next_power_of_two().clamp(8, 128) as u32);
-    let ctas_per_tile = multiprocessors / (shape.m().div_ceil(tile.tokens as usize) * columns);
-    let rows_beyond = shape.m().next_multiple_of(64) - shape.m();
-    if shape.m() > 128 && ctas_per_tile < 2 && rows_beyond < 32 {
-        return Tile::Prefill { tokens: 128 };
+    let tiles = shape.m().div_ceil(tile.tokens as usize) * columns;
+    let ctas_per_tile = multiprocessors as usize / tiles;
+    if shape.m() > 64 && ctas_per_tile < 2 {
+        let tokens = prefill_tokens(shape, multiprocessors);
+        return Tile::Prefill { tokens };
     }
     let split_k = match ctas_per_tile {
         0 | 1 => 1,
@@ -635,6 +628,20 @@ fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
     Tile::Decode {
         tokens: tile.tokens,
         split_k: max_split_k(shape, tile).min(split_k),
+    }
+}
+
+/// The prefill tile whose tiles take the multiprocessors less time: one of 128 tokens takes some 0.6 of one of 256
+/// (H200: 48 and 80 µs, K = 7168).
+fn prefill_tokens(shape: Shape, multiprocessors: u32) -> u32 {
+    let pairs = (shape.n()).div_ceil((hopper::TILE_N * hopper::PREFILL_CLUSTER) as usize);
+    let clusters = (multiprocessors / hopper::PREFILL_CLUSTER).max(1) as usize;
+    let waves =
+        |tokens: usize| (shape.m().div_ceil(tokens) * pairs * shape.batch()).div_ceil(clusters);
+    if 6 * waves(128) < 10 * waves(256) {
+        128
+    } else {
+        256
     }
 }
 
@@ -773,12 +780,15 @@ mod tests {
         assert_eq!(plan(1, 4096, 7168), (8, 2, [128, 1, 1]));
         assert_eq!(plan(40, 4096, 7168), (64, 2, [128, 1, 1]));
         assert_eq!(plan(100, 4096, 7168), (128, 2, [128, 1, 1]));
-        assert_eq!(plan(100, 16384, 7168), (256, 1, [132, 1, 1]));
+        assert_eq!(plan(100, 8192, 7168), (128, 1, [128, 1, 1]));
+        assert_eq!(plan(100, 16384, 7168), (128, 1, [132, 1, 1]));
+        assert_eq!(plan(300, 4096, 7168), (256, 1, [128, 1, 1]));
+        assert_eq!(plan(300, 16384, 7168), (128, 1, [132, 1, 1]));
         assert_eq!(plan(1, 1024, 7168), (8, 4, [64, 1, 1]));
         assert_eq!(plan(40, 64, 256), (64, 1, [1, 1, 1]), "one stage of K");
         assert_eq!(plan(256, 4096, 7168), (128, 1, [128, 1, 1]));
         assert_eq!(plan(256, 1024, 7168), (128, 2, [32, 2, 1]));
-        assert_eq!(plan(129, 4096, 7168), (128, 1, [64, 2, 1]));
+        assert_eq!(plan(129, 4096, 7168), (128, 1, [128, 1, 1]));
         assert_eq!(plan(512, 4096, 7168), (256, 1, [128, 1, 1]));
         assert_eq!(plan(4096, 4096, 7168), (256, 1, [132, 1, 1]), "persistent");
     }

@@ -20,7 +20,7 @@ use super::ring::Ring;
 use super::tile::{Cluster, Span, Tile};
 use super::unpack;
 use crate::contract::hopper::{COLUMN_WARPS, HopperParams, TILE_N, TileShape, arrivals};
-use crate::ptx::{cluster, grid, mbarrier, registers, shared, warp};
+use crate::ptx::{cluster, grid, mbarrier, registers, shared, trap, warp};
 
 /// The same for every tile of the design.
 const SHAPE: TileShape = TileShape::decode(8);
@@ -92,8 +92,11 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
             match cluster.ranks_log2 {
                 0 => finish::<C, E, 1>(params, tile, 0, warp_index, &sums),
                 1 => finish::<C, E, 2>(params, tile, cluster.rank, warp_index, &sums),
-                _ if C::SHAPE.max_split_k() == 2 => {}
-                _ => finish::<C, E, 4>(params, tile, cluster.rank, warp_index, &sums),
+                2 if C::SHAPE.max_split_k() == 4 => {
+                    finish::<C, E, 4>(params, tile, cluster.rank, warp_index, &sums);
+                }
+                // A launch that the contract does not have.
+                _ => trap(),
             }
         }
         if cluster.ranks_log2 != 0 {
