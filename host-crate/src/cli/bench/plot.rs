@@ -334,7 +334,7 @@ impl Drawing {
             .x_label_area_size(44)
             .y_label_area_size(58)
             .build_cartesian_2d(
-                (least..most).log_scale().with_key_points(self.m.clone()),
+                (least..most).log_scale().with_key_points(labelled(&self.m)),
                 (bottom..top)
                     .log_scale()
                     .with_key_points(round_numbers(bottom, top)),
@@ -404,6 +404,29 @@ impl Drawing {
         area.draw(&Text::new("median; bars from p10 to p90", (8, y), text(12)))?;
         Ok(())
     }
+}
+
+/// The part of the axis of M that a label needs.
+const LABEL: f64 = 0.05;
+
+/// Those of the ascending `m` that have room for a label, powers of two before others.
+fn labelled(m: &[f64]) -> Vec<f64> {
+    let [Some(least), Some(most)] = [m.first(), m.last()] else {
+        return Vec::new();
+    };
+    let span = (most / least).ln();
+    let mut kept: Vec<f64> = Vec::new();
+    let (powers, others): (Vec<f64>, Vec<f64>) = m.iter().partition(|m| m.log2().fract() == 0.0);
+    for m in powers.into_iter().chain(others) {
+        if kept
+            .iter()
+            .all(|other| (m / other).ln().abs() >= LABEL * span)
+        {
+            kept.push(m);
+        }
+    }
+    kept.sort_by(f64::total_cmp);
+    kept
 }
 
 impl Curve {

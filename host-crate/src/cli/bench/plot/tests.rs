@@ -169,3 +169,12 @@ fn axes_end_at_round_numbers() {
     );
     assert_eq!(round_numbers(5.0, 100.0), [5.0, 10.0, 20.0, 50.0, 100.0]);
 }
+
+#[test]
+fn labels_of_m_have_room() {
+    let m = [1.0, 16.0, 64.0, 128.0, 192.0, 256.0, 512.0, 4096.0];
+    let without_192 = [1.0, 16.0, 64.0, 128.0, 256.0, 512.0, 4096.0];
+    assert_eq!(labelled(&m), without_192);
+    assert_eq!(labelled(&[129.0, 192.0, 300.0]), [129.0, 192.0, 300.0]);
+    assert_eq!(labelled(&[7.0]), [7.0]);
+}
