@@ -20,6 +20,13 @@ fn decode_with_shared_k() {
     every_mutant_is_noticed(Design::Decode, 8, &synchronisation::HOPPER_DECODE);
 }
 
+/// Tiles of 128 tokens have slots that are given back one by one, and warps that fill two of them in turn.
+#[test]
+#[ignore = "takes minutes"]
+fn decode_of_many_tokens() {
+    every_mutant_is_noticed(Design::Decode, 128, &synchronisation::HOPPER_DECODE);
+}
+
 #[test]
 fn prefill_with_two_tiles() {
     every_mutant_is_noticed(Design::Prefill, 128, &synchronisation::HOPPER_PREFILL);
