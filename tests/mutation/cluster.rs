@@ -1,18 +1,25 @@
 //! What is changed of instructions that concern CTAs of a cluster, grids that follow each other, the registers of roles,
 //! and addresses in shared memory.
 
+use std::collections::HashSet;
+
 use super::change::{Mutation, Operator};
 use super::operators::{push, with_changed};
 use super::text::Statement;
 
-/// The changes to a statement if it is one of these.
-pub fn changes(statement: &Statement, found: &mut Vec<Mutation>) {
+/// The changes to a statement if it is one of these; `zeros`: registers that hold nothing but 0.
+pub fn changes(statement: &Statement, zeros: &HashSet<&str>, found: &mut Vec<Mutation>) {
     use Operator::*;
     let deleted = || [(statement, String::new())];
     if statement.is("mapa") {
         // To exchange ranks would change nothing where a lane addresses each CTA.
-        let text = statement.with_operand(2, "0");
-        push(found, RankChanged, "always 0", &[(statement, text)]);
+        let rank = match zeros.contains(statement.operands[2].as_str()) {
+            true => "1",
+            false => "0",
+        };
+        let text = statement.with_operand(2, rank);
+        let detail = format!("always {rank}");
+        push(found, RankChanged, &detail, &[(statement, text)]);
     } else if statement.is("griddepcontrol") {
         push(found, GridDependencyDeleted, "", &deleted());
     } else if statement.is("setmaxnreg") {

@@ -1,19 +1,20 @@
 //! What is changed in a kernel, one place at a time.
 
 use super::change::{Mutation, Operator};
-use super::text::{Statement, control_registers};
+use super::text::{Statement, control_registers, zero_registers};
 use super::{cluster, tcgen05, wgmma};
 
 /// Every mutation of an entry, in the order of its text.
 pub fn mutations(statements: &[Statement]) -> Vec<Mutation> {
     let control = control_registers(statements, is_control);
+    let zeros = zero_registers(statements);
     let mut found = Vec::new();
     for (index, statement) in statements.iter().enumerate() {
         synchronisation(statement, &statements[index + 1..], &mut found);
         copies(statement, &mut found);
         tcgen05::changes(statement, &mut found);
         wgmma::changes(statement, &mut found);
-        cluster::changes(statement, &mut found);
+        cluster::changes(statement, &zeros, &mut found);
         let Some(destination) = statement.destination() else {
             continue;
         };

@@ -96,6 +96,23 @@ pub fn registers(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// The registers that every definition of sets to 0.
+pub fn zero_registers(statements: &[Statement]) -> HashSet<&str> {
+    let sets_zero = |statement: &Statement| {
+        statement.is("mov") && statement.operands.get(1).is_some_and(|value| value == "0")
+    };
+    let mut zeros = HashSet::new();
+    let mut others = HashSet::new();
+    for statement in statements {
+        let registers = statement.destination().into_iter().flat_map(registers);
+        match sets_zero(statement) {
+            true => zeros.extend(registers),
+            false => others.extend(registers),
+        }
+    }
+    &zeros - &others
+}
+
 /// The lines of an entry's body.
 pub fn body(lines: &[&str], entry: &str) -> Option<Range<usize>> {
     let head = format!(".visible .entry {entry}(");
