@@ -355,6 +355,15 @@ fn a_bulk_store_is_released_behind_the_wait_for_its_writes() {
 }
 
 #[test]
+fn a_store_of_what_a_bulk_store_may_yet_write_is_a_race() {
+    let copy = "@%p31 st.shared.v4.u32 [%r1+1024], {7, 7, 7, 7};\nfence.proxy.async.shared::cta;\n\
+        add.u32 %r11, %r1, 1024;\n\
+        @%p31 cp.async.bulk.global.shared::cta.bulk_group [%rd0+64], [%r11], 16;\n\
+        cp.async.bulk.commit_group;\ncp.async.bulk.wait_group 0;\n";
+    error(ctas(copy, STORE), "E12", "st.global.u32");
+}
+
+#[test]
 fn reductions_of_the_asynchronous_proxy_do_not_race_with_each_other() {
     let reduce = "@%p31 st.shared.v4.u32 [%r1+1024], {1, 1, 1, 1};\nfence.proxy.async.shared::cta;\n\
         add.u32 %r11, %r1, 1024;\n\

@@ -118,10 +118,24 @@ fn check_lanes(
     Ok(())
 }
 
-/// The turn to store to global memory, where the order of accesses is checked.
-pub fn turn_to_store<'l>(cluster: &Cluster<'l>, access: Access) -> Option<MutexGuard<'l, ()>> {
-    let order = cluster.order.as_ref().filter(|_| access.may_be_global());
-    order.map(|order| order.stores())
+/// The turn to write to global memory, where the order of accesses is checked and a lane of `active` does.
+#[inline]
+pub fn turn_to_write<'l>(
+    cluster: &Cluster<'l>,
+    at: At,
+    active: u32,
+    access: Access,
+) -> Option<MutexGuard<'l, ()>> {
+    let order = cluster.order.as_ref().filter(|_| access.may_be_global())?;
+    let warp = &cluster.ctas[at.cta].warps[at.warp];
+    let is_global = |lane| {
+        let address = warp.address(access.address, lane);
+        matches!(
+            place(cluster, at, access.space, address),
+            Ok(Place::Global(_))
+        )
+    };
+    (access.space == Space::Global || lanes(active).any(is_global)).then(|| order.turn_to_write())
 }
 
 /// Through which words of global memory an instruction may publish or learn something. While it is held, no other does.

@@ -206,7 +206,7 @@ pub fn store(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         semantics: *semantics,
         scope: *scope,
     };
-    let _turn = global_order::turn_to_store(cluster, access);
+    let _turn = global_order::turn_to_write(cluster, at, active, access);
     global_order::check(cluster, at, active, access, |cluster, lane, address| {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         srcs.iter().enumerate().all(|(index, source)| {
@@ -313,6 +313,7 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         semantics: *semantics,
         scope: *scope,
     };
+    let _turn = global_order::turn_to_write(cluster, at, active, access);
     global_order::check(cluster, at, active, access, |_, _, _| false)?;
     let mut exchange = Exchange::of(cluster, access);
     for lane in lanes(active) {
@@ -381,6 +382,7 @@ pub fn wide_atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<
         semantics: *semantics,
         scope: *scope,
     };
+    let _turn = global_order::turn_to_write(cluster, at, active, access);
     global_order::check(cluster, at, active, access, |_, _, _| false)?;
     let mut exchange = Exchange::of(cluster, access);
     for lane in lanes(active) {

@@ -29,7 +29,8 @@ const MOST_RECORDS: usize = 1 << 20;
 pub struct GridOrder {
     shadow: Mutex<GlobalShadow>,
     words: Mutex<Words>,
-    stores: Mutex<()>,
+    /// Held from looking at what is there to having written.
+    writes: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -56,8 +57,8 @@ impl GridOrder {
         self.words.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn stores(&self) -> MutexGuard<'_, ()> {
-        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    fn writes(&self) -> MutexGuard<'_, ()> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shadow(&self) -> MutexGuard<'_, GlobalShadow> {
@@ -126,6 +127,14 @@ impl Hazard {
     }
 }
 
+/// Whether one stored, or stores, what was there. An operation may yet have to write it.
+fn repeats(earlier: &Record, now: &Record, writes: bool) -> bool {
+    match now.effect {
+        Effect::Repeats => earlier.proxy == Proxy::Generic,
+        _ => earlier.effect == Effect::Repeats && !writes,
+    }
+}
+
 /// Whether one is a load, and the other an `atom.cas`.
 fn is_retried(earlier: &Record, wrote: bool, now: &Record, writes: bool) -> bool {
     match (wrote, writes) {
@@ -175,7 +184,7 @@ fn hazard(
             Hazard::Unfenced
         } else if is_retried(earlier, wrote, now, writes) {
             Hazard::Retried
-        } else if now.effect == Effect::Repeats || earlier.effect == Effect::Repeats && !writes {
+        } else if repeats(earlier, now, writes) {
             Hazard::Repeated
         } else {
             Hazard::Unordered
@@ -204,9 +213,9 @@ fn hazard(
 }
 
 impl<'l> Order<'l> {
-    /// The turn to store: whether a store repeats what is there must not change before it is done.
-    pub fn stores(&self) -> MutexGuard<'l, ()> {
-        self.grid.stores()
+    /// The turn to write: whether a store repeats what is there must not change before it is done.
+    pub fn turn_to_write(&self) -> MutexGuard<'l, ()> {
+        self.grid.writes()
     }
 
     /// A load, store or atomic of a warp; `by` is its first lane.
