@@ -62,7 +62,8 @@ fn every_tile_and_every_share_of_k() {
 fn contest_inputs() {
     let device = TestDevice::hopper();
     let kernels = kernels(&device);
-    for (m, n, k) in [(1, 256, 512), (33, 64, 256), (150, 72, 192)] {
+    // The last has more tiles than half of the multiprocessors.
+    for (m, n, k) in [(1, 256, 512), (33, 64, 256), (150, 72, 192), (65, 4296, 64)] {
         let shape = Shape::new(m, n, k, 1).unwrap();
         let problem = problem(shape, InputKind::Contest, None);
         assert_passed(&shape, check::run(&kernels, &problem, &()));

@@ -1,5 +1,6 @@
 //! As `mutants`, for the kernels for Hopper: one of each design, on the smallest problem that needs all of its
-//! synchronisation. One whose CTAs share K, one that goes from tile to tile.
+//! synchronisation. One whose CTAs share K, one that goes from tile to tile; on request decode's largest too
+//! (`cargo test -p nvfp4-dual-gemm-tests --test hopper_mutants -- --ignored`).
 //!
 //! `cargo xtask mutate --architecture hopper` changes everything of every kernel, on every kind of problem.
 

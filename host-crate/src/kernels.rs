@@ -10,7 +10,7 @@
 //! 4. launch [`crate::plan::DualGemm::grid`] × [`Launch::threads_per_cta`] threads with the
 //!    parameter block as the one, by-value argument.
 //!
-//! On Hopper two entries make one dual GEMM: [`hopper`] says what each takes.
+//! On Hopper the prefill design is two entries, the decode design one: [`hopper`] says what each takes.
 
 pub use nvfp4_dual_gemm_kernel::contract::{
     DualGemmParams, K_MULTIPLE, KernelEntry, Launch, N_MULTIPLE, Output, TILE_K, TILE_M, TensorMap,

@@ -22,7 +22,7 @@
 //! let c = DeviceBuffer::<u16>::zeroed(shape.output_elements())?;
 //!
 //! let plan = DualGemm::plan(shape, Output::F16, kernels.gpu())?;
-//! // A Hopper GPU needs some; a Blackwell GPU none.
+//! // A Hopper GPU needs some for many tokens; a Blackwell GPU none.
 //! let workspace = match plan.workspace_bytes() {
 //!     0 => None,
 //!     bytes => Some(DeviceBuffer::<u8>::zeroed(bytes)?),
@@ -550,8 +550,8 @@ impl Bound<'_> {
     /// As [`Bound::launch`].
     ///
     /// # Safety
-    /// As [`Bound::launch`]; besides, the kernel before this one in the stream does not write B1, B2 or
-    /// their scale factors.
+    /// As [`Bound::launch`]; besides, no kernel of the stream that may still run writes B1, B2 or their scale
+    /// factors: not the one before this one, nor one before that, back to the last that was launched in order.
     pub unsafe fn launch_overlapped(&self, stream: &Stream) -> Result<(), LaunchError> {
         // SAFETY: the caller's contract.
         unsafe { self.launch_overlapped_raw(stream.as_inner()) }

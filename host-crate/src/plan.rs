@@ -524,8 +524,8 @@ impl DualGemm {
         }
     }
 
-    /// Bytes of device memory that a launch needs besides its operands and outputs: A as f16 on Hopper
-    /// where M is large, else nothing.
+    /// Bytes of device memory that a launch needs besides its operands and outputs: in Hopper's prefill design
+    /// those of A as f16, with M up to whole tiles and K up to whole stages of 256; else none.
     pub fn workspace_bytes(&self) -> usize {
         if self.hopper_design() != Some(Design::Prefill) {
             return 0;
@@ -609,8 +609,9 @@ fn max_split_k(shape: Shape, tile: TileShape) -> u32 {
 /// The tile that should be fastest on Hopper, as measured on an H100 and an H200.
 ///
 /// Up to 64 tokens, and beyond where there are at least two multiprocessors for each tile of 128: the decode design,
-/// with the smallest tile that holds all tokens and as many CTAs to share the K of each tile as find a multiprocessor.
-/// Else the prefill design (H200, N = 4096, K = 7168: 46 µs instead of 55 for M = 129, 48 instead of 53 for M = 256).
+/// with the smallest tile that holds all tokens, or several of 128, and as many CTAs to share the K of each tile as
+/// find a multiprocessor. Else the prefill design (H200, N = 4096, K = 7168: 46 µs instead of 55 for M = 129, 48
+/// instead of 53 for M = 256), if its grids can count what there is.
 fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
     let columns = shape.n().div_ceil(hopper::TILE_N as usize) * shape.batch();
     let tile = TileShape::decode(shape.m().next_power_of_two().clamp(8, 128) as u32);
@@ -618,12 +619,17 @@ fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
     let ctas_per_tile = multiprocessors as usize / tiles;
     if shape.m() > 64 && ctas_per_tile < 2 {
         let tokens = prefill_tokens(shape, multiprocessors);
-        return Tile::Prefill { tokens };
+        if check_hopper_grid(shape, TileShape::prefill(tokens)).is_ok() {
+            return Tile::Prefill { tokens };
+        }
     }
+    // Not every part of a GPU has a multiple of four multiprocessors: of 132 an H200 gives 32 clusters of four no room
+    // at a time.
+    let has_room_for_four = 8 * 4 * tiles <= 7 * multiprocessors as usize;
     let split_k = match ctas_per_tile {
         0 | 1 => 1,
-        2 | 3 => 2,
-        _ => 4,
+        4.. if has_room_for_four => 4,
+        _ => 2,
     };
     Tile::Decode {
         tokens: tile.tokens,
@@ -785,12 +791,27 @@ mod tests {
         assert_eq!(plan(300, 4096, 7168), (256, 1, [128, 1, 1]));
         assert_eq!(plan(300, 16384, 7168), (128, 1, [132, 1, 1]));
         assert_eq!(plan(1, 1024, 7168), (8, 4, [64, 1, 1]));
+        assert_eq!(plan(1, 2048, 7168), (8, 2, [64, 1, 1]));
         assert_eq!(plan(40, 64, 256), (64, 1, [1, 1, 1]), "one stage of K");
         assert_eq!(plan(256, 4096, 7168), (128, 1, [128, 1, 1]));
         assert_eq!(plan(256, 1024, 7168), (128, 2, [32, 2, 1]));
         assert_eq!(plan(129, 4096, 7168), (128, 1, [128, 1, 1]));
         assert_eq!(plan(512, 4096, 7168), (256, 1, [128, 1, 1]));
         assert_eq!(plan(4096, 4096, 7168), (256, 1, [132, 1, 1]), "persistent");
+    }
+
+    #[test]
+    fn hopper_takes_decode_where_prefill_cannot_count() {
+        // Of 2^23 threads for a row there can be fewer than 2^8 rows.
+        let shape = Shape::new(300, 2048, 1 << 29, 1).unwrap();
+        let plan = DualGemm::plan(shape, Output::F16, Gpu::H200).unwrap();
+        assert_eq!(plan.hopper_design(), Some(Design::Decode));
+        let prefill =
+            DualGemm::plan_as(shape, Output::F16, Gpu::H200, Tile::Prefill { tokens: 256 });
+        assert!(matches!(
+            prefill,
+            Err(PlanError::DimensionTooLarge { dimension: "M", .. })
+        ));
     }
 
     #[test]

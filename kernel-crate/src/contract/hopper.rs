@@ -533,7 +533,7 @@ const fn prefill(name: &'static str, tokens: u32, output: Output) -> KernelEntry
 /// Every entry that multiplies.
 ///
 /// Grid of the decode design: `[S · ceil(N / tile_n), ceil(M / tile_m), L]` in clusters of S CTAs along
-/// x, S ∈ {1, 2, 4}, which share the K of a tile; K has at least S stages. Of the prefill design:
+/// x, S ∈ {1, 2, 4} and at most [`TileShape::max_split_k`], which share the K of a tile; K has at least S stages. Of the prefill design:
 /// `[2 · C, 1, 1]` in C clusters of 2 along x, which share all pairs of tiles; C is at most their number.
 pub const KERNELS: &[KernelEntry] = &[
     decode("nvfp4_dual_gemm_hopper_decode_m8_f16", 8, Output::F16),

@@ -29,7 +29,7 @@ pub unsafe fn run(params: &ActivationParams) {
     grid::wait_for_prerequisites();
     let (words, scales) = if row < m && at < k {
         let scale_row = (row % 32 * 16 + row % 128 / 32 * 4) as u64;
-        let scale_tile = (at / MMA_K * SCALE_TILE_BYTES) as u64;
+        let scale_tile = (at / MMA_K) as u64 * SCALE_TILE_BYTES as u64;
         let scales = row_block(params.scales, m, k, row, batch) + scale_tile + scale_row;
         let row_index = batch as u64 * m as u64 + row as u64;
         let elements = params.elements + (row_index * k as u64 + at as u64) / 2;

@@ -7,14 +7,16 @@ use nvfp4_dual_gemm_kernel::contract::hopper::{
 use super::{Equivalent, Operator};
 
 /// What is listed for the entry, if it is one of these.
-pub fn lists(entry: &str) -> Option<[&'static [Equivalent]; 2]> {
+pub fn lists(entry: &str) -> Option<[&'static [Equivalent]; 3]> {
     if entry == ACTIVATIONS.name {
-        return Some([BEFORE, &[]]);
+        return Some([BEFORE, &[], &[]]);
     }
     let found = KERNELS.iter().find(|kernel| kernel.launch.name == entry)?;
-    Some(match found.design? {
-        Design::Decode => [MULTIPLIES, DECODE],
-        Design::Prefill => [MULTIPLIES, PREFILL],
+    let shape = found.hopper_shape()?;
+    Some(match shape.design {
+        Design::Decode if shape.pieces_per_stage() == 1 => [MULTIPLIES, DECODE, WHOLE_STAGES],
+        Design::Decode => [MULTIPLIES, DECODE, &[]],
+        Design::Prefill => [MULTIPLIES, PREFILL, &[]],
     })
 }
 
@@ -95,8 +97,8 @@ const PREFILL: &[Equivalent] = &[Equivalent {
 const WITHIN_A_STAGE: &str = "of a slot but the first of a stage: slots are given back a stage at a time, behind the first one's; the \
                 registers that are in use meanwhile are ptxas' matter";
 
-/// … in the decode design.
-const DECODE: &[Equivalent] = &[
+/// … in the decode design, where slots are given back a stage at a time.
+const WHOLE_STAGES: &[Equivalent] = &[
     Equivalent {
         operator: Operator::WaitDeleted,
         detail: "",
@@ -118,6 +120,10 @@ const DECODE: &[Equivalent] = &[
         at_most: 2 * STAGES_PER_ROUND as usize,
         proof: "of the second and third slot of a stage: the next one's commits theirs, before the wait for both",
     },
+];
+
+/// … in the decode design.
+const DECODE: &[Equivalent] = &[
     Equivalent {
         operator: Operator::AccumulateChanged,
         detail: "always true",

@@ -24,7 +24,7 @@ pub struct Equivalent {
 /// What covers a mutation of the kernel called `entry`, if anything does.
 pub fn find(entry: &str, mutation: &Mutation) -> Option<&'static Equivalent> {
     let original = without_numbers(&mutation.original());
-    let own = hopper::lists(entry).unwrap_or([blackwell::ALL, &[]]);
+    let own = hopper::lists(entry).unwrap_or([blackwell::ALL, &[], &[]]);
     let lists = [COMMON].into_iter().chain(own);
     lists.flatten().find(|equivalent| {
         equivalent.operator == mutation.operator
