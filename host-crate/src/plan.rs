@@ -508,8 +508,8 @@ impl DualGemm {
             Some(Design::Decode) => [self.split_k * n, m, batch],
             Some(Design::Prefill) => {
                 // `check_hopper_grid` bounds the number of tiles.
-                let pairs = m * n.div_ceil(hopper::PREFILL_CLUSTER) * batch;
-                let clusters = (self.multiprocessors / hopper::PREFILL_CLUSTER).max(1);
+                let pairs = prefill_pairs(self.shape, self.kernel.tile_m) as u32;
+                let clusters = prefill_clusters(self.multiprocessors);
                 [hopper::PREFILL_CLUSTER * pairs.min(clusters), 1, 1]
             }
         }
@@ -536,8 +536,7 @@ impl DualGemm {
 
     /// Rows of A as f16, in the prefill design.
     pub(crate) fn workspace_rows(&self) -> u32 {
-        let tile = TileShape::prefill(self.kernel.tile_m);
-        hopper::activation_rows(self.shape.m() as u32, tile)
+        hopper::activation_rows(self.shape.m() as u32, self.kernel.tile_m)
     }
 
     /// Bytes of each output buffer: C in f16, or each of the two accumulator buffers in f32.
@@ -625,11 +624,12 @@ fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
     }
     // Not every part of a GPU has a multiple of four multiprocessors: of 132 an H200 gives 32 clusters of four no room
     // at a time.
-    let has_room_for_four = 8 * 4 * tiles <= 7 * multiprocessors as usize;
-    let split_k = match ctas_per_tile {
-        0 | 1 => 1,
-        4.. if has_room_for_four => 4,
-        _ => 2,
+    let split_k = if 8 * 4 * tiles <= 7 * multiprocessors as usize {
+        4
+    } else if ctas_per_tile >= 2 {
+        2
+    } else {
+        1
     };
     Tile::Decode {
         tokens: tile.tokens,
@@ -640,15 +640,24 @@ fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
 /// The prefill tile whose tiles take the multiprocessors less time: one of 128 tokens takes some 0.6 of one of 256
 /// (H200: 48 and 80 µs, K = 7168).
 fn prefill_tokens(shape: Shape, multiprocessors: u32) -> u32 {
-    let pairs = (shape.n()).div_ceil((hopper::TILE_N * hopper::PREFILL_CLUSTER) as usize);
-    let clusters = (multiprocessors / hopper::PREFILL_CLUSTER).max(1) as usize;
-    let waves =
-        |tokens: usize| (shape.m().div_ceil(tokens) * pairs * shape.batch()).div_ceil(clusters);
+    let clusters = prefill_clusters(multiprocessors) as usize;
+    let waves = |tokens| prefill_pairs(shape, tokens).div_ceil(clusters);
     if 6 * waves(128) < 10 * waves(256) {
         128
     } else {
         256
     }
+}
+
+/// Pairs of neighbouring tiles, each of which a cluster of the prefill design takes at a time.
+fn prefill_pairs(shape: Shape, tokens: u32) -> usize {
+    let columns = (hopper::TILE_N * hopper::PREFILL_CLUSTER) as usize;
+    shape.m().div_ceil(tokens as usize) * shape.n().div_ceil(columns) * shape.batch()
+}
+
+/// Clusters of the prefill design that find multiprocessors, one CTA to each.
+fn prefill_clusters(multiprocessors: u32) -> u32 {
+    (multiprocessors / hopper::PREFILL_CLUSTER).max(1)
 }
 
 /// How a matrix is described to TMA, in the terms of `cuTensorMapEncodeTiled`: 4-bit elements

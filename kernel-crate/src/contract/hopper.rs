@@ -366,10 +366,10 @@ pub const fn partial_sum_bytes(tokens: u32, split_k: u32) -> u32 {
     tokens * TILE_N * 2 * 4 / split_k * (split_k - 1)
 }
 
-/// Rows of the dequantised A: M, rounded up to whole tiles. A copy of rows that are not there takes TMA longer than one
+/// Rows of the dequantised A: M, rounded up to whole tiles of `tokens`. A copy of rows that are not there takes TMA longer than one
 /// of zeros (M = 300 on an H100: 109 µs, more than 400 or 512).
-pub const fn activation_rows(m: u32, shape: TileShape) -> u32 {
-    m.next_multiple_of(shape.tokens)
+pub const fn activation_rows(m: u32, tokens: u32) -> u32 {
+    m.next_multiple_of(tokens)
 }
 
 /// Elements from row to row of the dequantised A: K, rounded up to whole stages.
@@ -533,8 +533,9 @@ const fn prefill(name: &'static str, tokens: u32, output: Output) -> KernelEntry
 /// Every entry that multiplies.
 ///
 /// Grid of the decode design: `[S · ceil(N / tile_n), ceil(M / tile_m), L]` in clusters of S CTAs along
-/// x, S ∈ {1, 2, 4} and at most [`TileShape::max_split_k`], which share the K of a tile; K has at least S stages. Of the prefill design:
-/// `[2 · C, 1, 1]` in C clusters of 2 along x, which share all pairs of tiles; C is at most their number.
+/// x, S ∈ {1, 2, 4} and at most [`TileShape::max_split_k`], which share the K of a tile; K has at least S
+/// stages. Of the prefill design: `[2 · C, 1, 1]` in C clusters of 2 along x, which share all pairs of
+/// tiles; C is at most their number.
 pub const KERNELS: &[KernelEntry] = &[
     decode("nvfp4_dual_gemm_hopper_decode_m8_f16", 8, Output::F16),
     decode("nvfp4_dual_gemm_hopper_decode_m16_f16", 16, Output::F16),

@@ -7,16 +7,16 @@ use nvfp4_dual_gemm_kernel::contract::hopper::{
 use super::{Equivalent, Operator};
 
 /// What is listed for the entry, if it is one of these.
-pub fn lists(entry: &str) -> Option<[&'static [Equivalent]; 3]> {
+pub fn lists(entry: &str) -> Option<&'static [&'static [Equivalent]]> {
     if entry == ACTIVATIONS.name {
-        return Some([BEFORE, &[], &[]]);
+        return Some(&[BEFORE]);
     }
     let found = KERNELS.iter().find(|kernel| kernel.launch.name == entry)?;
     let shape = found.hopper_shape()?;
     Some(match shape.design {
-        Design::Decode if shape.pieces_per_stage() == 1 => [MULTIPLIES, DECODE, WHOLE_STAGES],
-        Design::Decode => [MULTIPLIES, DECODE, &[]],
-        Design::Prefill => [MULTIPLIES, PREFILL, &[]],
+        Design::Decode if shape.pieces_per_stage() == 1 => &[MULTIPLIES, DECODE, WHOLE_STAGES],
+        Design::Decode => &[MULTIPLIES, DECODE],
+        Design::Prefill => &[MULTIPLIES, PREFILL],
     })
 }
 

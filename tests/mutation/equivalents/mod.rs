@@ -24,8 +24,8 @@ pub struct Equivalent {
 /// What covers a mutation of the kernel called `entry`, if anything does.
 pub fn find(entry: &str, mutation: &Mutation) -> Option<&'static Equivalent> {
     let original = without_numbers(&mutation.original());
-    let own = hopper::lists(entry).unwrap_or([blackwell::ALL, &[], &[]]);
-    let lists = [COMMON].into_iter().chain(own);
+    let own = hopper::lists(entry).unwrap_or(&[blackwell::ALL]);
+    let lists = [COMMON].into_iter().chain(own.iter().copied());
     lists.flatten().find(|equivalent| {
         equivalent.operator == mutation.operator
             && mutation.detail.starts_with(equivalent.detail)

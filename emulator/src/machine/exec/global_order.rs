@@ -51,22 +51,37 @@ impl Access<'_> {
     }
 }
 
-/// Checks the accesses of all lanes of `active`. `repeats`: whether a lane stores what its address holds already.
+/// Checks the accesses of all lanes of `active`. `repeats`: whether a lane stores what its address holds already. Who
+/// writes to global memory gets the turn to do so, and keeps it until it has: what others find there must be settled.
 #[inline]
-pub fn check(
-    cluster: &mut Cluster,
+pub fn check<'l>(
+    cluster: &mut Cluster<'l>,
     at: At,
     active: u32,
     access: Access,
     repeats: impl Fn(&Cluster, usize, u64) -> bool,
-) -> Step<()> {
+) -> Step<Option<MutexGuard<'l, ()>>> {
     let Some(order) = cluster.order.as_ref().filter(|_| access.may_be_global()) else {
-        return Ok(());
+        return Ok(None);
     };
-    if !order.tells_lanes_apart() {
-        return check_lanes(cluster, at, active, access, &repeats);
+    let warp = &cluster.ctas[at.cta].warps[at.warp];
+    let is_global = |lane| {
+        let address = warp.address(access.address, lane);
+        matches!(
+            place(cluster, at, access.space, address),
+            Ok(Place::Global(_))
+        )
+    };
+    let takes_turn = access.writes && lanes(active).any(is_global);
+    let turn = takes_turn.then(|| order.turn_to_write());
+    if order.tells_lanes_apart() {
+        for lane in lanes(active) {
+            check_lanes(cluster, at, 1 << lane, access, &repeats)?;
+        }
+    } else {
+        check_lanes(cluster, at, active, access, &repeats)?;
     }
-    lanes(active).try_for_each(|lane| check_lanes(cluster, at, 1 << lane, access, &repeats))
+    Ok(turn)
 }
 
 fn check_lanes(
@@ -116,26 +131,6 @@ fn check_lanes(
     let by = at.issuer(global.trailing_zeros() as usize);
     order.access_global(by, access, &cluster.global)?;
     Ok(())
-}
-
-/// The turn to write to global memory, where the order of accesses is checked and a lane of `active` does.
-#[inline]
-pub fn turn_to_write<'l>(
-    cluster: &Cluster<'l>,
-    at: At,
-    active: u32,
-    access: Access,
-) -> Option<MutexGuard<'l, ()>> {
-    let order = cluster.order.as_ref().filter(|_| access.may_be_global())?;
-    let warp = &cluster.ctas[at.cta].warps[at.warp];
-    let is_global = |lane| {
-        let address = warp.address(access.address, lane);
-        matches!(
-            place(cluster, at, access.space, address),
-            Ok(Place::Global(_))
-        )
-    };
-    (access.space == Space::Global || lanes(active).any(is_global)).then(|| order.turn_to_write())
 }
 
 /// Through which words of global memory an instruction may publish or learn something. While it is held, no other does.

@@ -206,8 +206,7 @@ pub fn store(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         semantics: *semantics,
         scope: *scope,
     };
-    let _turn = global_order::turn_to_write(cluster, at, active, access);
-    global_order::check(cluster, at, active, access, |cluster, lane, address| {
+    let _turn = global_order::check(cluster, at, active, access, |cluster, lane, address| {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
         srcs.iter().enumerate().all(|(index, source)| {
             let address = address.wrapping_add(u64::from(bytes) * index as u64);
@@ -313,8 +312,7 @@ pub fn atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<()> {
         semantics: *semantics,
         scope: *scope,
     };
-    let _turn = global_order::turn_to_write(cluster, at, active, access);
-    global_order::check(cluster, at, active, access, |_, _, _| false)?;
+    let _turn = global_order::check(cluster, at, active, access, |_, _, _| false)?;
     let mut exchange = Exchange::of(cluster, access);
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
@@ -382,8 +380,7 @@ pub fn wide_atomic(cluster: &mut Cluster, at: At, op: &Op, active: u32) -> Step<
         semantics: *semantics,
         scope: *scope,
     };
-    let _turn = global_order::turn_to_write(cluster, at, active, access);
-    global_order::check(cluster, at, active, access, |_, _, _| false)?;
+    let _turn = global_order::check(cluster, at, active, access, |_, _, _| false)?;
     let mut exchange = Exchange::of(cluster, access);
     for lane in lanes(active) {
         let warp = &cluster.ctas[at.cta].warps[at.warp];
