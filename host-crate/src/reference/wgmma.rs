@@ -92,11 +92,13 @@ fn row_block_by(
     (chain, exact)
 }
 
-/// The place of an element of K in the order: step by step, each quad thread's four elements.
+/// The place of an element of K in the order: step by step, each quad thread's four elements, which are
+/// two pairs of a word of eight.
 fn place_of(k: usize) -> usize {
     let (stage, within) = (k / STAGE, k % STAGE);
     let (quad_thread, of_thread) = (within / (STAGE / QUAD), within % (STAGE / QUAD));
-    let (step, element) = (of_thread / QUAD, of_thread % QUAD);
+    let (word, nibble) = (of_thread / 8, of_thread % 8);
+    let (step, element) = (2 * word + nibble / 2 % 2, nibble / 4 * 2 + nibble % 2);
     stage * STAGE + step * STEP + quad_thread * QUAD + element
 }
 

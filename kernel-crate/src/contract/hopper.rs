@@ -143,18 +143,41 @@ impl TileShape {
         }
     }
 
-    /// Threads of a CTA. After the warps that multiply come, in the decode design, those that
-    /// dequantise; last a warpgroup that copies.
+    /// CTAs that an SM has room for. Where it is two, one grid's weights come while the grid before finishes.
+    pub const fn ctas_per_sm(self) -> u32 {
+        match self.design {
+            Design::Decode if self.tokens <= 16 => 2,
+            _ => 1,
+        }
+    }
+
+    /// Stages of weights that a CTA of the decode design has still to ask for when it lets the next grid in.
+    pub const fn stages_behind_dependents(self) -> u32 {
+        match self.ctas_per_sm() {
+            2 => 2,
+            _ => 0,
+        }
+    }
+
+    /// Threads of a CTA, whole warpgroups. After the warps that multiply come, in the decode design, those
+    /// that dequantise; last two that copy.
     pub const fn threads(self) -> u32 {
-        32 * self.first_copy_warp() + 128
+        (32 * (self.first_copy_warp() + 2)).next_multiple_of(128)
     }
 
     /// Warps that could dequantise activations.
     const fn max_dequantize_warps(self) -> u32 {
         match self.design {
+            // One warpgroup with those that copy.
+            Design::Decode if self.ctas_per_sm() == 2 => 2,
             Design::Decode => 8,
             Design::Prefill => 0,
         }
+    }
+
+    /// Whether warps that dequantise and warps that copy are of one warpgroup.
+    pub const fn copies_beside_dequantizing(self) -> bool {
+        !self.first_copy_warp().is_multiple_of(4)
     }
 
     /// The first of the warps that copy.
@@ -165,13 +188,20 @@ impl TileShape {
     /// Registers of a thread that multiplies.
     pub const fn consumer_registers(self) -> u32 {
         match self.design {
+            Design::Decode if self.ctas_per_sm() == 2 => 96,
             Design::Decode => 152,
             Design::Prefill => 240,
         }
     }
 
     /// Registers of a thread that dequantises.
-    pub const DEQUANTIZE_REGISTERS: u32 = 64;
+    pub const fn dequantize_registers(self) -> u32 {
+        if self.copies_beside_dequantizing() {
+            self.copy_registers()
+        } else {
+            64
+        }
+    }
 
     /// Registers of a thread that copies.
     pub const fn copy_registers(self) -> u32 {
@@ -192,7 +222,8 @@ impl TileShape {
     /// Pieces of the rings.
     const fn depths(self) -> Depths {
         let (packed, slots) = match (self.design, self.tokens) {
-            (Design::Decode, 8 | 16) => (4, 4),
+            (Design::Decode, 8) => (4, 4),
+            (Design::Decode, 16) => (2, 2),
             (Design::Decode, 32 | 64) => (4, 2),
             (Design::Decode, _) => (2, 4),
             (Design::Prefill, 128) => (0, 8),
@@ -204,6 +235,9 @@ impl TileShape {
 
 /// Stages of weights of every tile.
 const STAGES: u32 = 4;
+
+/// Bytes of shared memory that an SM keeps back for each of its CTAs (CUDA programming guide, compute capability 9.0).
+const RESERVED_SHARED_BYTES: u32 = 1024;
 
 /// Stages of packed activations, and pieces of dequantised ones.
 struct Depths {
@@ -386,9 +420,9 @@ pub const fn activation_columns(k: u32) -> u32 {
 /// both factors agree on it.
 pub const fn activation_position(k: u32) -> u32 {
     let (quad_thread, word, nibble) = (k / 64, k % 64 / 8, k % 8);
-    // Nibbles 0 and 2 of a word unpack to one register, as do 1 and 3, 4 and 6, 5 and 7.
-    let (register, high) = (nibble % 2, nibble % 4 / 2);
-    let step = 2 * word + nibble / 4;
+    // Nibbles 0 and 4 of a word unpack to one register, as do 1 and 5, 2 and 6, 3 and 7.
+    let (register, high) = (nibble % 2, nibble / 4);
+    let step = 2 * word + nibble / 2 % 2;
     step * WGMMA_K + 8 * register + 2 * quad_thread + high
 }
 
@@ -497,11 +531,17 @@ const fn entry(name: &'static str, shape: TileShape, output: Output) -> KernelEn
                 .is_multiple_of(shared.slots.count * shape.slots_per_piece()),
         "a round of the loop goes around the rings"
     );
+    assert!(
+        shape.ctas_per_sm() * (shared.total_bytes + RESERVED_SHARED_BYTES)
+            <= SHARED_BYTES_LIMIT + RESERVED_SHARED_BYTES,
+        "the CTAs of an SM share its memory"
+    );
     // Each of an SM's four parts has 16,384 registers and a quarter of the warps.
-    let at_launch = 16_384 / (shape.threads() / 4) / 8 * 8;
+    let at_launch = 16_384 / (shape.ctas_per_sm() * shape.threads() / 4) / 8 * 8;
+    let dequantize_warps = shape.max_dequantize_warps();
     let by_role = COLUMN_WARPS * shape.consumer_registers()
-        + shape.max_dequantize_warps() * TileShape::DEQUANTIZE_REGISTERS
-        + 4 * shape.copy_registers();
+        + dequantize_warps * shape.dequantize_registers()
+        + (shape.threads() / 32 - COLUMN_WARPS - dequantize_warps) * shape.copy_registers();
     assert!(
         shape.threads().is_multiple_of(128) && 32 * by_role <= shape.threads() * at_launch,
         "the roles share the registers that the CTA has at launch"
@@ -510,7 +550,7 @@ const fn entry(name: &'static str, shape: TileShape, output: Output) -> KernelEn
         launch: Launch {
             name,
             threads_per_cta: shape.threads(),
-            min_ctas_per_sm: 1,
+            min_ctas_per_sm: shape.ctas_per_sm(),
             cluster: [1, 1, 1],
             param_alignment: PARAM_ALIGNMENT,
             dynamic_shared_bytes: shared.total_bytes,

@@ -15,6 +15,12 @@ pub trait Config: Copy {
 
     /// Takes the registers of a warpgroup that multiplies. All its warps, converged.
     fn take_consumer_registers();
+
+    /// As well, of warps that dequantise activations.
+    fn take_dequantize_registers();
+
+    /// As well, of warps that copy.
+    fn take_copy_registers();
 }
 
 /// The ring of weights.
@@ -53,6 +59,16 @@ macro_rules! config {
             #[inline(always)]
             fn take_consumer_registers() {
                 registers::increase_to::<{ Self::SHAPE.consumer_registers() }>();
+            }
+
+            #[inline(always)]
+            fn take_dequantize_registers() {
+                registers::decrease_to::<{ Self::SHAPE.dequantize_registers() }>();
+            }
+
+            #[inline(always)]
+            fn take_copy_registers() {
+                registers::decrease_to::<{ Self::SHAPE.copy_registers() }>();
             }
         }
     };

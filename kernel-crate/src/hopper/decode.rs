@@ -3,9 +3,11 @@
 //! | warps | role | waits for | hands on |
 //! |---|---|---|---|
 //! | 0–7 | [`multiply`], then [`reduce`] and [`epilogue`] | stage full, slot full | stage empty, slot empty; C |
-//! | 8–15 | [`unpack`]: dequantises activations | packed full, slot empty | packed empty, slot full |
-//! | 16 | one thread of [`load`] | stage empty | stage full |
-//! | 17 (18, 19 fill the warpgroup) | one thread of [`packed`] | the grid before, packed empty | packed full |
+//! | 8–15 (8, 9) | [`unpack`]: dequantises activations | packed full, slot empty | packed empty, slot full |
+//! | 16 (10) | one thread of [`load`] | stage empty | stage full |
+//! | 17 (11); 18, 19 fill the warpgroup | one thread of [`packed`] | the grid before, packed empty | packed full |
+//!
+//! In brackets: with up to 16 tokens, where an SM has room for two CTAs.
 //!
 //! One CTA computes 64 columns of C for its tile of tokens, or, in a cluster, the sum over its share
 //! of K.
@@ -19,13 +21,8 @@ use super::reduce::{self, Reduction};
 use super::ring::Ring;
 use super::tile::{Cluster, Span, Tile};
 use super::unpack;
-use crate::contract::hopper::{COLUMN_WARPS, HopperParams, TILE_N, TileShape, arrivals};
-use crate::ptx::{cluster, grid, mbarrier, registers, shared, trap, warp};
-
-/// The same for every tile of the design.
-const SHAPE: TileShape = TileShape::decode(8);
-const LOAD_WARP: u32 = SHAPE.first_copy_warp();
-const PACKED_WARP: u32 = LOAD_WARP + 1;
+use crate::contract::hopper::{COLUMN_WARPS, HopperParams, TILE_N, arrivals};
+use crate::ptx::{cluster, grid, mbarrier, shared, trap, warp};
 
 /// The body of every entry of the design. `param_block` is the generic address of `params`.
 ///
@@ -33,6 +30,8 @@ const PACKED_WARP: u32 = LOAD_WARP + 1;
 /// Launched as the contract says; tensor maps and pointers in `params` are valid for its shape.
 #[inline(always)]
 pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_block: u64) {
+    let load_warp = C::SHAPE.first_copy_warp();
+    let packed_warp = load_warp + 1;
     let warp_index = warp::broadcast_first(warp::thread_index() / 32);
     let stages = Ring::<Stages<C>>::at(shared::base());
     let slots = Ring::<Slots<C>>::at(shared::base());
@@ -45,41 +44,57 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
     };
     let span = Span::share(params.k, cluster);
 
-    if warp_index >= LOAD_WARP {
-        registers::decrease_to::<{ SHAPE.copy_registers() }>();
-        let leader = warp::elect_one();
-        // Weights are to be on their way soon: another warp prepares what they do not need.
-        if warp_index == LOAD_WARP && leader {
-            load::prefetch_maps(param_block);
-            stages.init_barriers(arrivals::STAGE_FULL, arrivals::STAGE_EMPTY);
-            mbarrier::fence_init();
-        } else if warp_index == PACKED_WARP && leader {
-            slots.init_barriers(
-                arrivals::slot_full(C::SHAPE),
-                arrivals::slot_empty(C::SHAPE),
-            );
-            packed.init_barriers(arrivals::PACKED_FULL, arrivals::packed_empty(C::SHAPE));
-            reduce::init::<C>(shared::base(), cluster);
-            mbarrier::fence_init();
+    if warp_index >= COLUMN_WARPS {
+        // Warps of a warpgroup give registers back by the same instruction.
+        let one_warpgroup = C::SHAPE.copies_beside_dequantizing();
+        if one_warpgroup {
+            C::take_copy_registers();
         }
-        warp::sync();
-        cluster::arrive_relaxed();
-        if warp_index == LOAD_WARP && leader {
-            load::run::<C>(params, param_block, &mut stages.producer(), tile, span);
-            grid::launch_dependents();
-        } else if warp_index == PACKED_WARP && leader {
-            grid::wait_for_prerequisites();
-            packed::run::<C>(params, param_block, &mut packed.producer(), tile, span);
-        }
-        warp::sync();
-        cluster::wait();
-    } else if warp_index >= COLUMN_WARPS {
-        registers::decrease_to::<{ TileShape::DEQUANTIZE_REGISTERS }>();
-        cluster::arrive_relaxed();
-        cluster::wait();
-        let index = warp_index - COLUMN_WARPS;
-        if index < C::SHAPE.dequantize_warps() {
-            unpack::run::<C>(packed, slots, tile, span, index);
+        if warp_index >= load_warp {
+            if !one_warpgroup {
+                C::take_copy_registers();
+            }
+            let leader = warp::elect_one();
+            // Weights are to be on their way soon: another warp prepares what they do not need.
+            if warp_index == load_warp && leader {
+                load::prefetch_maps(param_block);
+                stages.init_barriers(arrivals::STAGE_FULL, arrivals::STAGE_EMPTY);
+                mbarrier::fence_init();
+            } else if warp_index == packed_warp && leader {
+                slots.init_barriers(
+                    arrivals::slot_full(C::SHAPE),
+                    arrivals::slot_empty(C::SHAPE),
+                );
+                packed.init_barriers(arrivals::PACKED_FULL, arrivals::packed_empty(C::SHAPE));
+                reduce::init::<C>(shared::base(), cluster);
+                mbarrier::fence_init();
+            }
+            warp::sync();
+            cluster::arrive_relaxed();
+            if warp_index == load_warp && leader {
+                let stages = &mut stages.producer();
+                let behind = C::SHAPE.stages_behind_dependents().min(span.len() - 1);
+                load::run::<C>(params, param_block, stages, tile, span, |left| {
+                    if left == behind {
+                        grid::launch_dependents();
+                    }
+                });
+            } else if warp_index == packed_warp && leader {
+                grid::wait_for_prerequisites();
+                packed::run::<C>(params, param_block, &mut packed.producer(), tile, span);
+            }
+            warp::sync();
+            cluster::wait();
+        } else {
+            if !one_warpgroup {
+                C::take_dequantize_registers();
+            }
+            cluster::arrive_relaxed();
+            cluster::wait();
+            let index = warp_index - COLUMN_WARPS;
+            if index < C::SHAPE.dequantize_warps() {
+                unpack::run::<C>(packed, slots, tile, span, index);
+            }
         }
     } else {
         C::take_consumer_registers();

@@ -25,7 +25,8 @@ pub fn prefetch_maps(param_block: u64) {
 
 /// Copies the weights of a tile, stage by stage. One thread.
 ///
-/// Weights do not depend on the grid before, which may write A: nothing here waits for it.
+/// Weights do not depend on the grid before, which may write A: nothing here waits for it. After each stage
+/// `progress` hears how many are left.
 #[inline(always)]
 pub fn run<C: Config>(
     params: &HopperParams,
@@ -33,12 +34,14 @@ pub fn run<C: Config>(
     stages: &mut Producer<Stages<C>>,
     tile: Tile,
     span: Span,
+    progress: impl Fn(u32),
 ) {
     let weights = Weights::new::<C>(params, param_block, tile);
     let mut index = 0;
     while index < span.len() {
         weights.load::<C>(stages, span, index);
         index += 1;
+        progress(span.len() - index);
     }
 }
 

@@ -58,7 +58,7 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
             if leader {
                 let mut stages = stages.producer();
                 while let Some(tile) = tiles.next() {
-                    load::run::<C>(params, param_block, &mut stages, tile, span);
+                    load::run::<C>(params, param_block, &mut stages, tile, span, |_| ());
                 }
             }
             warp::sync();

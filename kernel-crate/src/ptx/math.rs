@@ -95,6 +95,22 @@ pub fn multiply_f16x2(x: u32, y: u32) -> u32 {
     product
 }
 
+/// Absolute values of a pair of f16. PTX ISA §9.7.4.6 `abs`.
+#[inline(always)]
+pub fn absolute_f16x2(x: u32) -> u32 {
+    let result: u32;
+    // SAFETY: only computes a value.
+    unsafe {
+        asm!(
+            "abs.f16x2 {0}, {1};",
+            out(reg32) result,
+            in(reg32) x,
+            options(pure, nomem, nostack),
+        );
+    }
+    result
+}
+
 /// Byte `i` of the result is the byte that hexadecimal digit `i` of `selector` names: 0–3 of `x`, 4–7 of
 /// `y`. PTX ISA §9.7.9.7 `prmt`.
 #[inline(always)]
