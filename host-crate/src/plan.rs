@@ -278,7 +278,7 @@ impl std::fmt::Display for Shape {
 pub struct Gpu {
     /// As (major, minor).
     pub compute_capability: (u32, u32),
-    /// Streaming multiprocessors; each runs one CTA at a time.
+    /// Streaming multiprocessors; each runs one CTA at a time, or two of Hopper's smallest tiles.
     pub multiprocessors: u32,
 }
 
@@ -607,33 +607,64 @@ fn max_split_k(shape: Shape, tile: TileShape) -> u32 {
 
 /// The tile that should be fastest on Hopper, as measured on an H100 and an H200.
 ///
-/// Up to 64 tokens, and beyond where there are at least two multiprocessors for each tile of 128: the decode design,
-/// with the smallest tile that holds all tokens, or several of 128, and as many CTAs to share the K of each tile as
-/// find a multiprocessor. Else the prefill design (H200, N = 4096, K = 7168: 46 µs instead of 55 for M = 129, 48
-/// instead of 53 for M = 256), if its grids can count what there is.
+/// Up to 64 tokens, and beyond where there are at least two multiprocessors for each tile of 128: the decode design.
+/// Else the prefill design (H200, N = 4096, K = 7168: 46 µs instead of 55 for M = 129, 48 instead of 53 for M = 256),
+/// if its grids can count what there is.
 fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
-    let columns = shape.n().div_ceil(hopper::TILE_N as usize) * shape.batch();
-    let tile = TileShape::decode(shape.m().next_power_of_two().clamp(8, 128) as u32);
-    let tiles = shape.m().div_ceil(tile.tokens as usize) * columns;
-    let ctas_per_tile = multiprocessors as usize / tiles;
-    if shape.m() > 64 && ctas_per_tile < 2 {
+    let large_tiles = decode_tiles(shape, TileShape::decode(128));
+    if shape.m() > 64 && 2 * large_tiles > multiprocessors as usize {
         let tokens = prefill_tokens(shape, multiprocessors);
         if check_hopper_grid(shape, TileShape::prefill(tokens)).is_ok() {
             return Tile::Prefill { tokens };
         }
     }
-    // Not every part of a GPU has a multiple of four multiprocessors: of 132 an H200 gives 32 clusters of four no room
-    // at a time.
-    let split_k = if 8 * 4 * tiles <= 7 * multiprocessors as usize {
-        4
-    } else if ctas_per_tile >= 2 {
-        2
-    } else {
-        1
+    let candidates = [8, 16, 32, 64, 128]
+        .into_iter()
+        .flat_map(|tokens| [4, 2, 1].map(|split_k| (tokens, split_k)));
+    let in_one_round = candidates
+        .filter_map(|(tokens, split_k)| {
+            let time = decode_stage_time(shape, tokens, split_k, multiprocessors)?;
+            Some((time, Tile::Decode { tokens, split_k }))
+        })
+        .min_by_key(|&(time, _)| time);
+    // Else the smallest tile that holds all tokens, or several of 128.
+    in_one_round.map_or_else(
+        || Tile::Decode {
+            tokens: shape.m().next_power_of_two().clamp(8, 128) as u32,
+            split_k: 1,
+        },
+        |(_, tile)| tile,
+    )
+}
+
+/// Tiles of the decode design.
+fn decode_tiles(shape: Shape, tile: TileShape) -> usize {
+    let columns = shape.n().div_ceil(hopper::TILE_N as usize) * shape.batch();
+    shape.m().div_ceil(tile.tokens as usize) * columns
+}
+
+/// What each stage of the whole K takes, in ns (H200, K = 7168, in a row, less what a call takes whatever its K), if
+/// all CTAs run at once.
+fn decode_stage_time(shape: Shape, tokens: u32, split_k: u32, multiprocessors: u32) -> Option<u32> {
+    let tile = TileShape::decode(tokens);
+    let ctas = split_k as usize * decode_tiles(shape, tile);
+    if split_k > max_split_k(shape, tile) || ctas > multiprocessors as usize {
+        return None;
+    }
+    let alone = match tokens {
+        8 => 580,
+        16 => 670,
+        32 => 800,
+        64 => 1140,
+        _ => 1660,
     };
-    Tile::Decode {
-        tokens: tile.tokens,
-        split_k: max_split_k(shape, tile).min(split_k),
+    // Not every part of a GPU has a multiple of four multiprocessors: of 132 an H200 gives 32 clusters of four no room
+    // at a time, or to some two CTAs to a multiprocessor.
+    let crowded = split_k == 4 && 8 * ctas > 7 * multiprocessors as usize;
+    match (crowded, tile.ctas_per_sm()) {
+        (false, _) => Some(alone / split_k),
+        (true, 1) => None,
+        (true, _) => Some(alone * 9 / 5 / split_k),
     }
 }
 
@@ -791,7 +822,15 @@ mod tests {
             let plan = DualGemm::plan(shape, Output::F16, Gpu::H200).unwrap();
             (plan.kernel().tile_m, plan.split_k(), plan.grid())
         };
-        assert_eq!(plan(128, 1024, 7168), (128, 2, [32, 1, 1]));
+        assert_eq!(plan(128, 1024, 7168), (32, 2, [32, 4, 1]));
+        assert_eq!(plan(128, 2048, 7168), (64, 2, [64, 2, 1]));
+        assert_eq!(plan(64, 1024, 7168), (64, 4, [64, 1, 1]));
+        assert_eq!(plan(64, 2048, 7168), (32, 2, [64, 2, 1]));
+        assert_eq!(plan(32, 2048, 7168), (16, 2, [64, 2, 1]));
+        assert_eq!(plan(32, 1024, 7168), (32, 4, [64, 1, 1]));
+        assert_eq!(plan(16, 1024, 7168), (16, 4, [64, 1, 1]));
+        assert_eq!(plan(16, 2048, 7168), (8, 2, [64, 2, 1]));
+        assert_eq!(plan(64, 16384, 7168), (64, 1, [256, 1, 1]));
         assert_eq!(plan(1, 4096, 7168), (8, 2, [128, 1, 1]));
         assert_eq!(plan(40, 4096, 7168), (64, 2, [128, 1, 1]));
         assert_eq!(plan(100, 4096, 7168), (128, 2, [128, 1, 1]));
@@ -800,10 +839,10 @@ mod tests {
         assert_eq!(plan(300, 4096, 7168), (256, 1, [128, 1, 1]));
         assert_eq!(plan(300, 16384, 7168), (128, 1, [132, 1, 1]));
         assert_eq!(plan(1, 1024, 7168), (8, 4, [64, 1, 1]));
-        assert_eq!(plan(1, 2048, 7168), (8, 2, [64, 1, 1]));
-        assert_eq!(plan(40, 64, 256), (64, 1, [1, 1, 1]), "one stage of K");
+        assert_eq!(plan(1, 2048, 7168), (8, 4, [128, 1, 1]));
+        assert_eq!(plan(40, 64, 256), (8, 1, [1, 5, 1]), "one stage of K");
         assert_eq!(plan(256, 4096, 7168), (128, 1, [128, 1, 1]));
-        assert_eq!(plan(256, 1024, 7168), (128, 2, [32, 2, 1]));
+        assert_eq!(plan(256, 1024, 7168), (64, 2, [32, 4, 1]));
         assert_eq!(plan(129, 4096, 7168), (128, 1, [128, 1, 1]));
         assert_eq!(plan(512, 4096, 7168), (256, 1, [128, 1, 1]));
         assert_eq!(plan(4096, 4096, 7168), (256, 1, [132, 1, 1]), "persistent");
