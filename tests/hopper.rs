@@ -6,6 +6,7 @@ use nvfp4_dual_gemm::check::{self, Problem};
 use nvfp4_dual_gemm::kernels::{HOPPER, Output};
 use nvfp4_dual_gemm::launch::{Kernels, LaunchError};
 use nvfp4_dual_gemm::plan::{DualGemm, Gpu, Shape, Tile};
+use nvfp4_dual_gemm_kernel::contract::hopper::Design;
 use nvfp4_dual_gemm_tests::{TestDevice, assert_no_alarm, assert_passed, hopper_ptx};
 
 fn problem(shape: Shape, inputs: InputKind, tile: Option<Tile>) -> Problem {
@@ -62,9 +63,24 @@ fn every_tile_and_every_share_of_k() {
 fn contest_inputs() {
     let device = TestDevice::hopper();
     let kernels = kernels(&device);
-    // The last has more tiles than half of the multiprocessors.
-    for (m, n, k) in [(1, 256, 512), (33, 64, 256), (150, 72, 192), (65, 4296, 64)] {
+    // With so many columns only tiles that hold all tokens run at once, and of 128 not two to a tile.
+    let shapes = [
+        ((1, 256, 512), (Design::Decode, 8)),
+        ((150, 72, 192), (Design::Decode, 8)),
+        ((11, 4288, 64), (Design::Decode, 16)),
+        ((40, 4288, 64), (Design::Decode, 64)),
+        ((65, 4296, 64), (Design::Prefill, 128)),
+    ];
+    for ((m, n, k), tile) in shapes {
         let shape = Shape::new(m, n, k, 1).unwrap();
+        let kernel = DualGemm::plan(shape, Output::F16, Gpu::H200)
+            .unwrap()
+            .kernel();
+        assert_eq!(
+            kernel.design.map(|design| (design, kernel.tile_m)),
+            Some(tile),
+            "{shape}"
+        );
         let problem = problem(shape, InputKind::Contest, None);
         assert_passed(&shape, check::run(&kernels, &problem, &()));
     }

@@ -5,7 +5,9 @@
 //!
 //! 1. load the PTX (`cuModuleLoadData`) and take the function [`Launch::name`];
 //! 2. allow it [`Launch::dynamic_shared_bytes`]
-//!    (`cuFuncSetAttribute`, `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`);
+//!    (`cuFuncSetAttribute`, `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES`), and where
+//!    [`Launch::min_ctas_per_sm`] is more than 1 all of what L1 and shared memory share
+//!    (`CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT`, 100);
 //! 3. encode three tensor maps as [`crate::plan::operand_map`] says;
 //! 4. launch [`crate::plan::DualGemm::grid`] × [`Launch::threads_per_cta`] threads with the
 //!    parameter block as the one, by-value argument.

@@ -178,6 +178,12 @@ impl Kernels {
                 FunctionAttribute::MaxDynamicSharedSizeBytes,
                 launch.dynamic_shared_bytes as i32,
             )?;
+            if launch.min_ctas_per_sm > 1 {
+                // For more than one an SM needs most of what it shares between L1 and shared memory.
+                let percent = 100;
+                let carveout = FunctionAttribute::PreferredSharedMemoryCarveout;
+                api::function_set_attribute(&function, carveout, percent)?;
+            }
         }
         Ok(Self {
             module,
@@ -540,8 +546,8 @@ impl Bound<'_> {
     }
 
     /// As [`Bound::launch`], but the kernel may start, and copy weights, while the kernel before it in
-    /// the stream still runs, if that one lets it (`griddepcontrol.launch_dependents`, as the kernels
-    /// for Hopper do at their end). A, outputs and workspace are not touched before it has finished.
+    /// the stream still runs, if that one lets it (`griddepcontrol.launch_dependents`, as the kernels for
+    /// Hopper do before their end). A, outputs and workspace are not touched before it has finished.
     ///
     /// Layers of a model, each launched like this, keep a Hopper GPU's memory busy without a gap.
     /// On Blackwell this is [`Bound::launch`].

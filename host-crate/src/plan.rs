@@ -607,8 +607,8 @@ fn max_split_k(shape: Shape, tile: TileShape) -> u32 {
 
 /// The tile that should be fastest on Hopper, as measured on an H100 and an H200.
 ///
-/// Up to 64 tokens, and beyond where there are at least two multiprocessors for each tile of 128: the decode design.
-/// Else the prefill design (H200, N = 4096, K = 7168: 46 µs instead of 55 for M = 129, 48 instead of 53 for M = 256),
+/// Up to 64 tokens, and beyond where there are at least two multiprocessors for each tile of 128: the decode design; of
+/// the tiles and shares of K whose CTAs all run at once, the one that takes least time. Else the prefill design (H200, N = 4096, K = 7168: 46 µs instead of 55 for M = 129, 48 instead of 53 for M = 256),
 /// if its grids can count what there is.
 fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
     let large_tiles = decode_tiles(shape, TileShape::decode(128));
@@ -623,11 +623,11 @@ fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
         .flat_map(|tokens| [4, 2, 1].map(|split_k| (tokens, split_k)));
     let in_one_round = candidates
         .filter_map(|(tokens, split_k)| {
-            let time = decode_stage_time(shape, tokens, split_k, multiprocessors)?;
+            let time = decode_time(shape, tokens, split_k, multiprocessors)?;
             Some((time, Tile::Decode { tokens, split_k }))
         })
         .min_by_key(|&(time, _)| time);
-    // Else the smallest tile that holds all tokens, or several of 128.
+    // With more tiles than multiprocessors: the smallest that holds all tokens, or several of 128.
     in_one_round.map_or_else(
         || Tile::Decode {
             tokens: shape.m().next_power_of_two().clamp(8, 128) as u32,
@@ -643,28 +643,32 @@ fn decode_tiles(shape: Shape, tile: TileShape) -> usize {
     shape.m().div_ceil(tile.tokens as usize) * columns
 }
 
-/// What each stage of the whole K takes, in ns (H200, K = 7168, in a row, less what a call takes whatever its K), if
-/// all CTAs run at once.
-fn decode_stage_time(shape: Shape, tokens: u32, split_k: u32, multiprocessors: u32) -> Option<u32> {
+/// What the stages of a CTA take, in ns, if all CTAs run at once: at most one to a multiprocessor, where a second place
+/// is the next call's.
+fn decode_time(shape: Shape, tokens: u32, split_k: u32, multiprocessors: u32) -> Option<usize> {
     let tile = TileShape::decode(tokens);
     let ctas = split_k as usize * decode_tiles(shape, tile);
     if split_k > max_split_k(shape, tile) || ctas > multiprocessors as usize {
         return None;
     }
-    let alone = match tokens {
+    // Of one stage: H200, K = 7168, in a row, less what a call takes whatever its K.
+    let stage = match tokens {
         8 => 580,
         16 => 670,
         32 => 800,
         64 => 1140,
         _ => 1660,
     };
-    // Not every part of a GPU has a multiple of four multiprocessors: of 132 an H200 gives 32 clusters of four no room
-    // at a time, or to some two CTAs to a multiprocessor.
+    let stages = shape.k().div_ceil(hopper::STAGE_K as usize);
+    let time = stage * stages.div_ceil(split_k as usize);
+    // Not every part of a GPU has a multiple of four multiprocessors. Of 132 an H200 does not find 32 clusters of four
+    // one each: the last ones run later, or, where there is room for two CTAs, beside others (stages take 1.8 times as
+    // long, N = 2048).
     let crowded = split_k == 4 && 8 * ctas > 7 * multiprocessors as usize;
     match (crowded, tile.ctas_per_sm()) {
-        (false, _) => Some(alone / split_k),
+        (false, _) => Some(time),
         (true, 1) => None,
-        (true, _) => Some(alone * 9 / 5 / split_k),
+        (true, _) => Some(time * 9 / 5),
     }
 }
 

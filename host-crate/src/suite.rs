@@ -8,7 +8,7 @@ use crate::plan::{PlanError, Shape};
 /// A list of shapes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Suite {
-    /// Every kind of edge, small, with every N tile: seconds on an emulated device.
+    /// Every kind of edge, small, on Blackwell with every N tile: seconds on an emulated device.
     #[default]
     Quick,
     /// The thirteen shapes of GPU MODE's NVFP4 dual-GEMM problem, tests and benchmarks.

@@ -16,10 +16,10 @@ pub trait Config: Copy {
     /// Takes the registers of a warpgroup that multiplies. All its warps, converged.
     fn take_consumer_registers();
 
-    /// As well, of warps that dequantise activations.
+    /// Keeps the registers of a warp that dequantises activations. All warps of its warpgroup, converged.
     fn take_dequantize_registers();
 
-    /// As well, of warps that copy.
+    /// Keeps the registers of a warp that copies. All warps of its warpgroup, converged.
     fn take_copy_registers();
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | 0–7 | [`multiply`], then [`reduce`] and [`epilogue`] | stage full, slot full | stage empty, slot empty; C |
 //! | 8–15 (8, 9) | [`unpack`]: dequantises activations | packed full, slot empty | packed empty, slot full |
-//! | 16 (10) | one thread of [`load`] | stage empty | stage full |
+//! | 16 (10) | one thread of [`load`], which lets the next grid in | stage empty | stage full |
 //! | 17 (11); 18, 19 fill the warpgroup | one thread of [`packed`] | the grid before, packed empty | packed full |
 //!
 //! In brackets: with up to 16 tokens, where an SM has room for two CTAs.
@@ -45,7 +45,8 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
     let span = Span::share(params.k, cluster);
 
     if warp_index >= COLUMN_WARPS {
-        // Warps of a warpgroup give registers back by the same instruction.
+        // Warps of a warpgroup give registers back by the same instruction. Otherwise each role does, as
+        // ptxas holds all code behind it to what it leaves.
         let one_warpgroup = C::SHAPE.copies_beside_dequantizing();
         if one_warpgroup {
             C::take_copy_registers();
@@ -73,12 +74,14 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
             cluster::arrive_relaxed();
             if warp_index == load_warp && leader {
                 let stages = &mut stages.producer();
-                let behind = C::SHAPE.stages_behind_dependents().min(span.len() - 1);
-                load::run::<C>(params, param_block, stages, tile, span, |left| {
-                    if left == behind {
-                        grid::launch_dependents();
-                    }
-                });
+                let (all, left) = (span.len(), C::SHAPE.stages_behind_dependents());
+                let before = all.saturating_sub(left);
+                load::run::<C>(params, param_block, stages, tile, span, 0..before);
+                // Where shares are short this may be before the grid before has ended. Three grids may
+                // then run at a time, in order nevertheless: each waits for the one before, in every CTA,
+                // before it reads A or writes C, and so ends after it.
+                grid::launch_dependents();
+                load::run::<C>(params, param_block, stages, tile, span, before..all);
             } else if warp_index == packed_warp && leader {
                 grid::wait_for_prerequisites();
                 packed::run::<C>(params, param_block, &mut packed.producer(), tile, span);

@@ -1,5 +1,7 @@
 //! The load role: copies into stages.
 
+use core::ops::Range;
+
 use super::config::{Config, Stages};
 use super::ring::{Filling, Producer};
 use super::tile::{Span, Tile};
@@ -23,10 +25,9 @@ pub fn prefetch_maps(param_block: u64) {
     tma::prefetch_map(param_block + MAP_ACTIVATIONS);
 }
 
-/// Copies the weights of a tile, stage by stage. One thread.
+/// Copies the weights of a tile, those stages of the span that `indices` has. One thread.
 ///
-/// Weights do not depend on the grid before, which may write A: nothing here waits for it. After each stage
-/// `progress` hears how many are left.
+/// Weights do not depend on the grid before, which may write A: nothing here waits for it.
 #[inline(always)]
 pub fn run<C: Config>(
     params: &HopperParams,
@@ -34,14 +35,13 @@ pub fn run<C: Config>(
     stages: &mut Producer<Stages<C>>,
     tile: Tile,
     span: Span,
-    progress: impl Fn(u32),
+    indices: Range<u32>,
 ) {
     let weights = Weights::new::<C>(params, param_block, tile);
-    let mut index = 0;
-    while index < span.len() {
+    let mut index = indices.start;
+    while index < indices.end {
         weights.load::<C>(stages, span, index);
         index += 1;
-        progress(span.len() - index);
     }
 }
 

@@ -17,14 +17,11 @@ use super::multicast;
 use super::multiply::{self, Rings};
 use super::ring::Ring;
 use super::tile::{Span, Tiles};
-use crate::contract::hopper::{COLUMN_WARPS, HopperParams, TileShape, arrivals};
-use crate::ptx::{cluster, grid, mbarrier, registers, shared, warp};
+use crate::contract::hopper::{COLUMN_WARPS, HopperParams, arrivals};
+use crate::ptx::{cluster, grid, mbarrier, shared, warp};
 
 const WEIGHT_WARP: u32 = COLUMN_WARPS;
 const ACTIVATION_WARP: u32 = COLUMN_WARPS + 1;
-
-/// The same for every tile of the design.
-const SHAPE: TileShape = TileShape::prefill(256);
 
 /// The body of every entry of the design. `param_block` is the generic address of `params`.
 ///
@@ -39,7 +36,7 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
     let span = Span::all(params.k);
 
     if warp_index >= COLUMN_WARPS {
-        registers::decrease_to::<{ SHAPE.copy_registers() }>();
+        C::take_copy_registers();
         let leader = warp::elect_one();
         if warp_index == WEIGHT_WARP && leader {
             load::prefetch_maps(param_block);
@@ -58,7 +55,8 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
             if leader {
                 let mut stages = stages.producer();
                 while let Some(tile) = tiles.next() {
-                    load::run::<C>(params, param_block, &mut stages, tile, span, |_| ());
+                    let all = 0..span.len();
+                    load::run::<C>(params, param_block, &mut stages, tile, span, all);
                 }
             }
             warp::sync();
