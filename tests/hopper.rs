@@ -63,9 +63,10 @@ fn every_tile_and_every_share_of_k() {
 fn contest_inputs() {
     let device = TestDevice::hopper();
     let kernels = kernels(&device);
-    // With so many columns only tiles that hold all tokens run at once, and of 128 not two to a tile.
+    // In the last three only tiles that hold all tokens run at once; of 128, no two CTAs for each.
     let shapes = [
         ((1, 256, 512), (Design::Decode, 8)),
+        ((33, 64, 256), (Design::Decode, 8)),
         ((150, 72, 192), (Design::Decode, 8)),
         ((11, 4288, 64), (Design::Decode, 16)),
         ((40, 4288, 64), (Design::Decode, 64)),

@@ -628,13 +628,11 @@ fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
         })
         .min_by_key(|&(time, _)| time);
     // With more tiles than multiprocessors: the smallest that holds all tokens, or several of 128.
-    in_one_round.map_or_else(
-        || Tile::Decode {
-            tokens: shape.m().next_power_of_two().clamp(8, 128) as u32,
-            split_k: 1,
-        },
-        |(_, tile)| tile,
-    )
+    let otherwise = Tile::Decode {
+        tokens: shape.m().next_power_of_two().clamp(8, 128) as u32,
+        split_k: 1,
+    };
+    in_one_round.map_or(otherwise, |(_, tile)| tile)
 }
 
 /// Tiles of the decode design.
