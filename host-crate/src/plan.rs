@@ -607,8 +607,8 @@ fn max_split_k(shape: Shape, tile: TileShape) -> u32 {
 
 /// The tile that should be fastest on Hopper, as measured on an H100 and an H200.
 ///
-/// Up to 64 tokens, and beyond where there are at least two multiprocessors for each tile of 128: the decode design; of
-/// the tiles and shares of K whose CTAs all run at once, the one that takes least time. Else the prefill design (H200, N = 4096, K = 7168: 46 µs instead of 55 for M = 129, 48 instead of 53 for M = 256),
+/// Up to 64 tokens, and beyond where there are at least two multiprocessors for each tile of 128: the decode design, with
+/// the tile and the share of K that take least time. Else the prefill design (H200, N = 4096, K = 7168: 46 µs instead of 55 for M = 129, 48 instead of 53 for M = 256),
 /// if its grids can count what there is.
 fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
     let large_tiles = decode_tiles(shape, TileShape::decode(128));
@@ -618,21 +618,23 @@ fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
             return Tile::Prefill { tokens };
         }
     }
-    let candidates = [8, 16, 32, 64, 128]
-        .into_iter()
-        .flat_map(|tokens| [4, 2, 1].map(|split_k| (tokens, split_k)));
-    let in_one_round = candidates
-        .filter_map(|(tokens, split_k)| {
-            let time = decode_time(shape, tokens, split_k, multiprocessors)?;
-            Some((time, Tile::Decode { tokens, split_k }))
-        })
-        .min_by_key(|&(time, _)| time);
-    // With more tiles than multiprocessors: the smallest that holds all tokens, or several of 128.
-    let otherwise = Tile::Decode {
-        tokens: shape.m().next_power_of_two().clamp(8, 128) as u32,
+    let mut tile = Tile::Decode {
+        tokens: 128,
         split_k: 1,
     };
-    in_one_round.map_or(otherwise, |(_, tile)| tile)
+    let mut least = usize::MAX;
+    for tokens in [8, 16, 32, 64, 128] {
+        for split_k in [4, 2, 1] {
+            match decode_time(shape, tokens, split_k, multiprocessors) {
+                Some(time) if time < least => {
+                    least = time;
+                    tile = Tile::Decode { tokens, split_k };
+                }
+                _ => {}
+            }
+        }
+    }
+    tile
 }
 
 /// Tiles of the decode design.
@@ -641,33 +643,38 @@ fn decode_tiles(shape: Shape, tile: TileShape) -> usize {
     shape.m().div_ceil(tile.tokens as usize) * columns
 }
 
-/// What the stages of a CTA take, in ns, if all CTAs run at once: at most one to a multiprocessor, where a second place
-/// is the next call's.
+/// What a call of the decode design takes, in ns, less what it takes with any tile. `None` if there are not enough stages
+/// to share.
+///
+/// CTAs run in rounds of one to a multiprocessor, where a second place is the next round's.
 fn decode_time(shape: Shape, tokens: u32, split_k: u32, multiprocessors: u32) -> Option<usize> {
     let tile = TileShape::decode(tokens);
-    let ctas = split_k as usize * decode_tiles(shape, tile);
-    if split_k > max_split_k(shape, tile) || ctas > multiprocessors as usize {
+    if split_k > max_split_k(shape, tile) {
         return None;
     }
-    // Of one stage: H200, K = 7168, in a row, less what a call takes whatever its K.
-    let stage = match tokens {
-        8 => 580,
-        16 => 670,
-        32 => 800,
-        64 => 1140,
-        _ => 1660,
+    let ctas = split_k as usize * decode_tiles(shape, tile);
+    // Of a stage and from round to round: H200, in a row, N = 4096 and 14336.
+    let (stage, between) = match tokens {
+        8 => (580, 600),
+        16 => (670, 600),
+        32 => (800, 3000),
+        64 => (1140, 2500),
+        _ => (1660, 3500),
     };
     let stages = shape.k().div_ceil(hopper::STAGE_K as usize);
     let time = stage * stages.div_ceil(split_k as usize);
     // Not every part of a GPU has a multiple of four multiprocessors. Of 132 an H200 does not find 32 clusters of four
     // one each: the last ones run later, or, where there is room for two CTAs, beside others (stages take 1.8 times as
     // long, N = 2048).
-    let crowded = split_k == 4 && 8 * ctas > 7 * multiprocessors as usize;
-    match (crowded, tile.ctas_per_sm()) {
-        (false, _) => Some(time),
-        (true, 1) => None,
-        (true, _) => Some(time * 9 / 5),
-    }
+    let multiprocessors = multiprocessors as usize;
+    let crowded = split_k == 4 && 8 * ctas > 7 * multiprocessors;
+    let (places, time) = match (crowded, tile.ctas_per_sm()) {
+        (false, _) => (multiprocessors, time),
+        (true, 1) => (multiprocessors * 7 / 8, time),
+        (true, _) => (multiprocessors, time * 9 / 5),
+    };
+    let rounds = ctas.div_ceil(places.max(1));
+    Some(rounds * time + (rounds - 1) * between)
 }
 
 /// The prefill tile whose tiles take the multiprocessors less time: one of 128 tokens takes some 0.6 of one of 256
@@ -843,6 +850,20 @@ mod tests {
         assert_eq!(plan(1, 1024, 7168), (8, 4, [64, 1, 1]));
         assert_eq!(plan(1, 2048, 7168), (8, 4, [128, 1, 1]));
         assert_eq!(plan(40, 64, 256), (8, 1, [1, 5, 1]), "one stage of K");
+        assert_eq!(
+            plan(1, 11008, 4096),
+            (8, 2, [344, 1, 1]),
+            "1½ rounds, not 2"
+        );
+        assert_eq!(
+            plan(1, 14336, 4096),
+            (8, 1, [224, 1, 1]),
+            "2 rounds or twice 1"
+        );
+        assert_eq!(plan(16, 28672, 8192), (16, 2, [896, 1, 1]), "3½, not 4");
+        assert_eq!(plan(32, 11008, 4096), (32, 2, [344, 1, 1]));
+        assert_eq!(plan(32, 18944, 3584), (32, 1, [296, 1, 1]));
+        assert_eq!(plan(64, 25600, 5120), (64, 2, [800, 1, 1]));
         assert_eq!(plan(256, 4096, 7168), (128, 1, [128, 1, 1]));
         assert_eq!(plan(256, 1024, 7168), (64, 2, [32, 4, 1]));
         assert_eq!(plan(129, 4096, 7168), (128, 1, [128, 1, 1]));
