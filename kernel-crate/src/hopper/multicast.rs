@@ -11,7 +11,7 @@ use crate::ptx::tma::{self, CachePolicy};
 /// Every CTA of the cluster.
 const ALL_RANKS: u16 = (1 << PREFILL_CLUSTER) - 1;
 
-/// Copies this CTA's half of the tile's activations, slot by slot, for `stages` stages of K. One thread.
+/// Copies this CTA's half of the tile's activations, piece by piece, for `stages` stages of K. One thread.
 #[inline(always)]
 pub fn run<C: Config>(
     param_block: u64,
@@ -22,19 +22,26 @@ pub fn run<C: Config>(
 ) {
     let policy = CachePolicy::evict_normal();
     let half = C::TOKENS / PREFILL_CLUSTER;
+    let slots_per_piece = C::SHAPE.slots_per_piece();
     let mut index = 0;
     while index < stages * SLOTS_PER_STAGE {
-        let slot = slots.acquire();
+        let piece = slots.acquire();
         // What this CTA waits for: both halves.
-        slot.full.arrive_expect_tx(C::TOKENS * ROW_BYTES);
-        tma::load_3d_multicast(
-            slot.address + rank * half * ROW_BYTES,
-            param_block + MAP_ACTIVATIONS,
-            [index * SLOT_K, tile.m + rank * half, tile.batch],
-            slot.full,
-            ALL_RANKS,
-            policy,
-        );
-        index += 1;
+        piece
+            .full
+            .arrive_expect_tx(slots_per_piece * C::TOKENS * ROW_BYTES);
+        let mut within = 0;
+        while within < slots_per_piece {
+            tma::load_3d_multicast(
+                piece.address + (within * C::TOKENS + rank * half) * ROW_BYTES,
+                param_block + MAP_ACTIVATIONS,
+                [(index + within) * SLOT_K, tile.m + rank * half, tile.batch],
+                piece.full,
+                ALL_RANKS,
+                policy,
+            );
+            within += 1;
+        }
+        index += slots_per_piece;
     }
 }

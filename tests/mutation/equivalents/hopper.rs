@@ -16,6 +16,7 @@ pub fn lists(entry: &str) -> Option<&'static [&'static [Equivalent]]> {
     Some(match shape.design {
         Design::Decode if shape.pieces_per_stage() == 1 => &[MULTIPLIES, DECODE, WHOLE_STAGES],
         Design::Decode => &[MULTIPLIES, DECODE],
+        Design::Prefill if shape.pieces_per_stage() == 2 => &[MULTIPLIES, PREFILL, HALF_STAGES],
         Design::Prefill => &[MULTIPLIES, PREFILL],
     })
 }
@@ -75,15 +76,21 @@ const MULTIPLIES: &[Equivalent] = &[
         at_most: 1,
         proof: REGISTERS,
     },
+    where_a_stage_is_given_back("before mbarrier.arrive"),
+    // The same, where one thread's arrival stands elsewhere.
+    where_a_stage_is_given_back("before wgmma.fence"),
+];
+
+const fn where_a_stage_is_given_back(detail: &'static str) -> Equivalent {
     Equivalent {
         operator: Operator::BarrierDeleted,
-        detail: "before mbarrier.arrive",
+        detail,
         statement: "bar.warp.sync",
         at_most: STAGES_PER_ROUND as usize,
         proof: "where a stage is given back: every lane's loads have brought their values, since a `wgmma` takes what is \
                 computed from them, and the warp executes that together before",
-    },
-];
+    }
+}
 
 /// … in the prefill design.
 const PREFILL: &[Equivalent] = &[Equivalent {
@@ -94,25 +101,28 @@ const PREFILL: &[Equivalent] = &[Equivalent {
     proof: STARTED,
 }];
 
-const WITHIN_A_STAGE: &str = "of a slot but the first of a stage: slots are given back a stage at a time, behind the first one's; the \
-                registers that are in use meanwhile are ptxas' matter";
+/// … where slots are given back half a stage at a time.
+const HALF_STAGES: &[Equivalent] = &[
+    within_a_piece(Operator::WaitDeleted, "", 2),
+    within_a_piece(Operator::WaitChanged, "+1", 2),
+];
+
+/// Of `slots` of a stage's four.
+const fn within_a_piece(operator: Operator, detail: &'static str, slots: usize) -> Equivalent {
+    Equivalent {
+        operator,
+        detail,
+        statement: "wgmma.wait_group.sync.aligned 1;",
+        at_most: slots * STAGES_PER_ROUND as usize,
+        proof: "of a slot but the first of a piece: slots are given back a piece at a time, behind the first one's of the \
+                next; the registers that are in use meanwhile are ptxas' matter",
+    }
+}
 
 /// … in the decode design, where slots are given back a stage at a time.
 const WHOLE_STAGES: &[Equivalent] = &[
-    Equivalent {
-        operator: Operator::WaitDeleted,
-        detail: "",
-        statement: "wgmma.wait_group.sync.aligned 1;",
-        at_most: 3 * STAGES_PER_ROUND as usize,
-        proof: WITHIN_A_STAGE,
-    },
-    Equivalent {
-        operator: Operator::WaitChanged,
-        detail: "+1",
-        statement: "wgmma.wait_group.sync.aligned 1;",
-        at_most: 3 * STAGES_PER_ROUND as usize,
-        proof: WITHIN_A_STAGE,
-    },
+    within_a_piece(Operator::WaitDeleted, "", 3),
+    within_a_piece(Operator::WaitChanged, "+1", 3),
     Equivalent {
         operator: Operator::CommitDeleted,
         detail: "",
