@@ -608,8 +608,8 @@ fn max_split_k(shape: Shape, tile: TileShape) -> u32 {
 /// The tile that should be fastest on Hopper, as measured on an H100 and an H200.
 ///
 /// Up to 64 tokens, and beyond where there are at least two multiprocessors for each tile of 128: the decode design, with
-/// the tile and the share of K that take least time. Else the prefill design (H200, N = 4096, K = 7168: 46 µs instead of 55 for M = 129, 48 instead of 53 for M = 256),
-/// if its grids can count what there is.
+/// the tile and the share of K that take least time. Else the prefill design (H200, N = 4096, K = 7168: 45 µs instead of 55
+/// for M = 129, 46 instead of 53 for M = 256), if its grids can count what there is.
 fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
     let large_tiles = decode_tiles(shape, TileShape::decode(128));
     if shape.m() > 64 && 2 * large_tiles > multiprocessors as usize {
@@ -618,23 +618,22 @@ fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
             return Tile::Prefill { tokens };
         }
     }
-    let mut tile = Tile::Decode {
+    let candidates = [8, 16, 32, 64, 128]
+        .into_iter()
+        .filter(|&tokens| check_hopper_grid(shape, TileShape::decode(tokens)).is_ok())
+        .flat_map(|tokens| [4, 2, 1].map(|split_k| (tokens, split_k)));
+    let fastest = candidates
+        .filter_map(|(tokens, split_k)| {
+            let time = decode_time(shape, tokens, split_k, multiprocessors)?;
+            Some((time, Tile::Decode { tokens, split_k }))
+        })
+        .min_by_key(|&(time, _)| time);
+    // Where no grid can count the tiles, the largest says so.
+    let largest = Tile::Decode {
         tokens: 128,
         split_k: 1,
     };
-    let mut least = usize::MAX;
-    for tokens in [8, 16, 32, 64, 128] {
-        for split_k in [4, 2, 1] {
-            match decode_time(shape, tokens, split_k, multiprocessors) {
-                Some(time) if time < least => {
-                    least = time;
-                    tile = Tile::Decode { tokens, split_k };
-                }
-                _ => {}
-            }
-        }
-    }
-    tile
+    fastest.map_or(largest, |(_, tile)| tile)
 }
 
 /// Tiles of the decode design.
@@ -643,8 +642,8 @@ fn decode_tiles(shape: Shape, tile: TileShape) -> usize {
     shape.m().div_ceil(tile.tokens as usize) * columns
 }
 
-/// What a call of the decode design takes, in ns, less what it takes with any tile. `None` if there are not enough stages
-/// to share.
+/// What a call of the decode design takes, in ns, less what it takes with any tile. `None` for what is not measured, and
+/// where there are not enough stages to share.
 ///
 /// CTAs run in rounds of one to a multiprocessor, where a second place is the next round's.
 fn decode_time(shape: Shape, tokens: u32, split_k: u32, multiprocessors: u32) -> Option<usize> {
@@ -652,9 +651,9 @@ fn decode_time(shape: Shape, tokens: u32, split_k: u32, multiprocessors: u32) ->
     if split_k > max_split_k(shape, tile) {
         return None;
     }
-    let ctas = split_k as usize * decode_tiles(shape, tile);
-    // Of a stage and from round to round: H200, in a row, N = 4096 and 14336.
-    let (stage, between) = match tokens {
+    // H200, in a row: of a stage (N = 4096), and what a round takes besides, until its first products and after its last,
+    // as far as no other round hides it (N = 14336).
+    let (stage, besides) = match tokens {
         8 => (580, 600),
         16 => (670, 600),
         32 => (800, 3000),
@@ -662,23 +661,24 @@ fn decode_time(shape: Shape, tokens: u32, split_k: u32, multiprocessors: u32) ->
         _ => (1660, 3500),
     };
     let stages = shape.k().div_ceil(hopper::STAGE_K as usize);
-    let time = stage * stages.div_ceil(split_k as usize);
+    let round = stage * stages.div_ceil(split_k as usize);
     // Not every part of a GPU has a multiple of four multiprocessors. Of 132 an H200 does not find 32 clusters of four
     // one each: the last ones run later, or, where there is room for two CTAs, beside others (stages take 1.8 times as
     // long, N = 2048).
-    let multiprocessors = multiprocessors as usize;
+    let ctas = split_k as usize * decode_tiles(shape, tile);
+    let multiprocessors = multiprocessors.max(1) as usize;
     let crowded = split_k == 4 && 8 * ctas > 7 * multiprocessors;
-    let (places, time) = match (crowded, tile.ctas_per_sm()) {
-        (false, _) => (multiprocessors, time),
-        (true, 1) => (multiprocessors * 7 / 8, time),
-        (true, _) => (multiprocessors, time * 9 / 5),
+    let round = match (crowded, tile.ctas_per_sm()) {
+        (false, _) => round,
+        (true, 1) => return None,
+        (true, _) => round * 9 / 5,
     };
-    let rounds = ctas.div_ceil(places.max(1));
-    Some(rounds * time + (rounds - 1) * between)
+    let rounds = ctas.div_ceil(multiprocessors);
+    Some(rounds.saturating_mul(round + besides) - besides)
 }
 
 /// The prefill tile whose tiles take the multiprocessors less time: one of 128 tokens takes some 0.6 of one of 256
-/// (H200: 48 and 80 µs, K = 7168).
+/// (H200: 46 and 81 µs, K = 7168).
 fn prefill_tokens(shape: Shape, multiprocessors: u32) -> u32 {
     let clusters = prefill_clusters(multiprocessors) as usize;
     let waves = |tokens| prefill_pairs(shape, tokens).div_ceil(clusters);
@@ -824,13 +824,48 @@ mod tests {
         );
     }
 
+    /// The M tile, the CTAs that share K, and the grid.
+    fn plan_on_h200(m: usize, n: usize, k: usize) -> (u32, u32, [u32; 3]) {
+        let shape = Shape::new(m, n, k, 1).unwrap();
+        let plan = DualGemm::plan(shape, Output::F16, Gpu::H200).unwrap();
+        (plan.kernel().tile_m, plan.split_k(), plan.grid())
+    }
+
+    #[test]
+    fn hopper_takes_the_fewest_rounds_where_tiles_are_many() {
+        let plan = plan_on_h200;
+        let three = "3 half rounds, not 2";
+        assert_eq!(plan(1, 11008, 4096), (8, 2, [344, 1, 1]), "{three}");
+        assert_eq!(plan(32, 11008, 4096), (32, 2, [344, 1, 1]), "{three}");
+        let as_many = "2 rounds, or 4 half ones";
+        assert_eq!(plan(1, 14336, 4096), (8, 1, [224, 1, 1]), "{as_many}");
+        let seven = "7 half rounds, not 4";
+        assert_eq!(plan(16, 28672, 8192), (16, 2, [896, 1, 1]), "{seven}");
+        assert_eq!(plan(64, 25600, 5120), (64, 2, [800, 1, 1]), "{seven}");
+        let besides = "not 5 half rounds, each of which takes something besides";
+        assert_eq!(plan(32, 18944, 3584), (32, 1, [296, 1, 1]), "{besides}");
+        let clusters = "not several rounds of clusters of four";
+        assert_eq!(plan(64, 4288, 7168), (64, 1, [67, 1, 1]), "{clusters}");
+    }
+
+    #[test]
+    fn hopper_plans_for_the_largest_shapes_and_smallest_gpus() {
+        let largest = Shape::new(4_194_240, 4_194_240, 524_288, 65_535).unwrap();
+        let few_tokens = Shape::new(1, 28672, 8192, 65_535).unwrap();
+        for multiprocessors in [0, 1, 2, 132] {
+            let gpu = Gpu {
+                multiprocessors,
+                ..Gpu::H200
+            };
+            let plan = |shape| DualGemm::plan(shape, Output::F16, gpu).unwrap();
+            assert_eq!(plan(largest).kernel().tile_m, 128);
+            assert_eq!(plan(few_tokens).kernel().tile_m, 8);
+        }
+    }
+
     #[test]
     fn hopper_shares_k_where_tiles_are_few() {
-        let plan = |m, n, k| {
-            let shape = Shape::new(m, n, k, 1).unwrap();
-            let plan = DualGemm::plan(shape, Output::F16, Gpu::H200).unwrap();
-            (plan.kernel().tile_m, plan.split_k(), plan.grid())
-        };
+        let plan = plan_on_h200;
         assert_eq!(plan(128, 1024, 7168), (32, 2, [32, 4, 1]));
         assert_eq!(plan(128, 2048, 7168), (64, 2, [64, 2, 1]));
         assert_eq!(plan(64, 1024, 7168), (64, 4, [64, 1, 1]));
@@ -850,20 +885,6 @@ mod tests {
         assert_eq!(plan(1, 1024, 7168), (8, 4, [64, 1, 1]));
         assert_eq!(plan(1, 2048, 7168), (8, 4, [128, 1, 1]));
         assert_eq!(plan(40, 64, 256), (8, 1, [1, 5, 1]), "one stage of K");
-        assert_eq!(
-            plan(1, 11008, 4096),
-            (8, 2, [344, 1, 1]),
-            "1½ rounds, not 2"
-        );
-        assert_eq!(
-            plan(1, 14336, 4096),
-            (8, 1, [224, 1, 1]),
-            "2 rounds or twice 1"
-        );
-        assert_eq!(plan(16, 28672, 8192), (16, 2, [896, 1, 1]), "3½, not 4");
-        assert_eq!(plan(32, 11008, 4096), (32, 2, [344, 1, 1]));
-        assert_eq!(plan(32, 18944, 3584), (32, 1, [296, 1, 1]));
-        assert_eq!(plan(64, 25600, 5120), (64, 2, [800, 1, 1]));
         assert_eq!(plan(256, 4096, 7168), (128, 1, [128, 1, 1]));
         assert_eq!(plan(256, 1024, 7168), (64, 2, [32, 4, 1]));
         assert_eq!(plan(129, 4096, 7168), (128, 1, [128, 1, 1]));

@@ -76,21 +76,8 @@ const MULTIPLIES: &[Equivalent] = &[
         at_most: 1,
         proof: REGISTERS,
     },
-    where_a_stage_is_given_back("before mbarrier.arrive"),
-    // The same, where one thread's arrival stands elsewhere.
-    where_a_stage_is_given_back("before wgmma.fence"),
+    where_a_stage_is_given_back("before mbarrier.arrive", STAGES_PER_ROUND as usize),
 ];
-
-const fn where_a_stage_is_given_back(detail: &'static str) -> Equivalent {
-    Equivalent {
-        operator: Operator::BarrierDeleted,
-        detail,
-        statement: "bar.warp.sync",
-        at_most: STAGES_PER_ROUND as usize,
-        proof: "where a stage is given back: every lane's loads have brought their values, since a `wgmma` takes what is \
-                computed from them, and the warp executes that together before",
-    }
-}
 
 /// … in the prefill design.
 const PREFILL: &[Equivalent] = &[Equivalent {
@@ -105,19 +92,9 @@ const PREFILL: &[Equivalent] = &[Equivalent {
 const HALF_STAGES: &[Equivalent] = &[
     within_a_piece(Operator::WaitDeleted, "", 2),
     within_a_piece(Operator::WaitChanged, "+1", 2),
+    // One thread's arrival stands behind the next block of code.
+    where_a_stage_is_given_back("before wgmma.fence", 1),
 ];
-
-/// Of `slots` of a stage's four.
-const fn within_a_piece(operator: Operator, detail: &'static str, slots: usize) -> Equivalent {
-    Equivalent {
-        operator,
-        detail,
-        statement: "wgmma.wait_group.sync.aligned 1;",
-        at_most: slots * STAGES_PER_ROUND as usize,
-        proof: "of a slot but the first of a piece: slots are given back a piece at a time, behind the first one's of the \
-                next; the registers that are in use meanwhile are ptxas' matter",
-    }
-}
 
 /// … in the decode design, where slots are given back a stage at a time.
 const WHOLE_STAGES: &[Equivalent] = &[
@@ -150,3 +127,27 @@ const DECODE: &[Equivalent] = &[
                 count as arrived (PTX ISA §9.7.13.3)",
     },
 ];
+
+const fn where_a_stage_is_given_back(detail: &'static str, at_most: usize) -> Equivalent {
+    Equivalent {
+        operator: Operator::BarrierDeleted,
+        detail,
+        statement: "bar.warp.sync",
+        at_most,
+        proof: "where a stage is given back: every lane's loads have brought their values, since a `wgmma` takes what is \
+                computed from them, and the warp executes that together before",
+    }
+}
+
+/// Of `slots` of a stage's four.
+const fn within_a_piece(operator: Operator, detail: &'static str, slots: usize) -> Equivalent {
+    Equivalent {
+        operator,
+        detail,
+        statement: "wgmma.wait_group.sync.aligned 1;",
+        at_most: slots * STAGES_PER_ROUND as usize,
+        proof: "of a slot but the first of a piece: a piece is given back behind the wait of the next one's first slot, or \
+                the last of all, either of which waits for these slots too; the registers that are in use meanwhile are \
+                ptxas' matter",
+    }
+}
