@@ -63,7 +63,7 @@ fn every_tile_and_every_share_of_k() {
 fn contest_inputs() {
     let device = TestDevice::hopper();
     let kernels = kernels(&device);
-    // In the last three only tiles that hold all tokens run at once; of 128, no two CTAs for each.
+    // In the last three tiles that hold all tokens take least time; of 128, there are no two SMs for each.
     let shapes = [
         ((1, 256, 512), (Design::Decode, 8)),
         ((33, 64, 256), (Design::Decode, 8)),

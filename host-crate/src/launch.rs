@@ -705,6 +705,7 @@ fn encode_bytes(matrix: DeviceMatrix, tile_rows: u32) -> Result<TensorMap, Drive
         global_strides: &[row_bytes, row_bytes * rows],
         box_dims: &[hopper::ROW_BYTES, tile_rows, 1],
         swizzle: TensorMapSwizzle::B128,
+        // A row of a box, no more: measured (ARCHITECTURE.md).
         l2_promotion: TensorMapL2Promotion::L2B128,
     })?;
     Ok(TensorMap(encoded.words()))
