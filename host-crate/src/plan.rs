@@ -618,13 +618,14 @@ fn hopper_tile(shape: Shape, multiprocessors: u32) -> Tile {
             return Tile::Prefill { tokens };
         }
     }
-    let candidates = [8, 16, 32, 64, 128]
-        .into_iter()
-        .filter(|&tokens| check_hopper_grid(shape, TileShape::decode(tokens)).is_ok())
-        .flat_map(|tokens| [4, 2, 1].map(|split_k| (tokens, split_k)));
+    let candidates = DECODE_COSTS
+        .iter()
+        .filter(|cost| check_hopper_grid(shape, TileShape::decode(cost.tokens)).is_ok())
+        .flat_map(|cost| [4, 2, 1].map(|split_k| (cost, split_k)));
     let fastest = candidates
-        .filter_map(|(tokens, split_k)| {
-            let time = decode_time(shape, tokens, split_k, multiprocessors)?;
+        .filter_map(|(cost, split_k)| {
+            let time = decode_time(shape, cost, split_k, multiprocessors)?;
+            let tokens = cost.tokens;
             Some((time, Tile::Decode { tokens, split_k }))
         })
         .min_by_key(|&(time, _)| time);
@@ -642,26 +643,49 @@ fn decode_tiles(shape: Shape, tile: TileShape) -> usize {
     shape.m().div_ceil(tile.tokens as usize) * columns
 }
 
+/// What a tile of the decode design takes in a row, in ns: measured on an H200.
+struct DecodeCost {
+    tokens: u32,
+    /// Of a stage (N = 4096).
+    stage: usize,
+    /// What a round of CTAs takes besides, until its first products and after its last, as far as no other round hides it
+    /// (N = 14336).
+    besides: usize,
+}
+
+const fn decode_cost(tokens: u32, stage: usize, besides: usize) -> DecodeCost {
+    DecodeCost {
+        tokens,
+        stage,
+        besides,
+    }
+}
+
+/// Of every tile.
+const DECODE_COSTS: [DecodeCost; 5] = [
+    decode_cost(8, 580, 600),
+    decode_cost(16, 670, 600),
+    decode_cost(32, 800, 3000),
+    decode_cost(64, 1140, 2500),
+    decode_cost(128, 1660, 3500),
+];
+
 /// What a call of the decode design takes, in ns, less what it takes with any tile. `None` for what is not measured, and
 /// where there are not enough stages to share.
 ///
 /// CTAs run in rounds of one to a multiprocessor, where a second place is the next round's.
-fn decode_time(shape: Shape, tokens: u32, split_k: u32, multiprocessors: u32) -> Option<usize> {
-    let tile = TileShape::decode(tokens);
+fn decode_time(
+    shape: Shape,
+    cost: &DecodeCost,
+    split_k: u32,
+    multiprocessors: u32,
+) -> Option<usize> {
+    let tile = TileShape::decode(cost.tokens);
     if split_k > max_split_k(shape, tile) {
         return None;
     }
-    // H200, in a row: of a stage (N = 4096), and what a round takes besides, until its first products and after its last,
-    // as far as no other round hides it (N = 14336).
-    let (stage, besides) = match tokens {
-        8 => (580, 600),
-        16 => (670, 600),
-        32 => (800, 3000),
-        64 => (1140, 2500),
-        _ => (1660, 3500),
-    };
     let stages = shape.k().div_ceil(hopper::STAGE_K as usize);
-    let round = stage * stages.div_ceil(split_k as usize);
+    let round = cost.stage * stages.div_ceil(split_k as usize);
     // Not every part of a GPU has a multiple of four multiprocessors. Of 132 an H200 does not find 32 clusters of four
     // one each: the last ones run later, or, where there is room for two CTAs, beside others (stages take 1.8 times as
     // long, N = 2048).
@@ -674,7 +698,7 @@ fn decode_time(shape: Shape, tokens: u32, split_k: u32, multiprocessors: u32) ->
         (true, _) => round * 9 / 5,
     };
     let rounds = ctas.div_ceil(multiprocessors);
-    Some(rounds.saturating_mul(round + besides) - besides)
+    Some(rounds.saturating_mul(round + cost.besides) - cost.besides)
 }
 
 /// The prefill tile whose tiles take the multiprocessors less time: one of 128 tokens takes some 0.6 of one of 256

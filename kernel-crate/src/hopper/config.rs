@@ -1,7 +1,7 @@
 //! The tile shapes as types: what an entry is generic over.
 
 use super::ring::RingOf;
-use crate::contract::hopper::{RingPlan, SharedPlan, TileShape};
+use crate::contract::hopper::{RingPlan, SharedPlan, TileShape, arrivals};
 use crate::ptx::registers;
 use crate::ptx::wgmma::Accumulator;
 
@@ -37,14 +37,20 @@ pub struct Slots<C: Config>(core::marker::PhantomData<C>);
 
 impl<C: Config> RingOf for Stages<C> {
     const PLAN: RingPlan = C::PLAN.stages;
+    const FULL_ARRIVALS: u32 = arrivals::STAGE_FULL;
+    const EMPTY_ARRIVALS: u32 = arrivals::STAGE_EMPTY;
 }
 
 impl<C: Config> RingOf for Packed<C> {
     const PLAN: RingPlan = C::PLAN.packed;
+    const FULL_ARRIVALS: u32 = arrivals::PACKED_FULL;
+    const EMPTY_ARRIVALS: u32 = arrivals::packed_empty(C::SHAPE);
 }
 
 impl<C: Config> RingOf for Slots<C> {
     const PLAN: RingPlan = C::PLAN.slots;
+    const FULL_ARRIVALS: u32 = arrivals::slot_full(C::SHAPE);
+    const EMPTY_ARRIVALS: u32 = arrivals::slot_empty(C::SHAPE);
 }
 
 macro_rules! config {

@@ -21,7 +21,7 @@ use super::reduce::{self, Reduction};
 use super::ring::Ring;
 use super::tile::{Cluster, Span, Tile};
 use super::unpack;
-use crate::contract::hopper::{COLUMN_WARPS, HopperParams, TILE_N, arrivals};
+use crate::contract::hopper::{COLUMN_WARPS, HopperParams, TILE_N};
 use crate::ptx::{cluster, grid, mbarrier, shared, trap, warp};
 
 /// The body of every entry of the design. `param_block` is the generic address of `params`.
@@ -59,14 +59,11 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
             // Weights are to be on their way soon: another warp prepares what they do not need.
             if warp_index == load_warp && leader {
                 load::prefetch_maps(param_block);
-                stages.init_barriers(arrivals::STAGE_FULL, arrivals::STAGE_EMPTY);
+                stages.init_barriers();
                 mbarrier::fence_init();
             } else if warp_index == packed_warp && leader {
-                slots.init_barriers(
-                    arrivals::slot_full(C::SHAPE),
-                    arrivals::slot_empty(C::SHAPE),
-                );
-                packed.init_barriers(arrivals::PACKED_FULL, arrivals::packed_empty(C::SHAPE));
+                slots.init_barriers();
+                packed.init_barriers();
                 reduce::init::<C>(shared::base(), cluster);
                 mbarrier::fence_init();
             }

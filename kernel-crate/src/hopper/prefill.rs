@@ -17,7 +17,7 @@ use super::multicast;
 use super::multiply::{self, Rings};
 use super::ring::Ring;
 use super::tile::{Span, Tiles};
-use crate::contract::hopper::{COLUMN_WARPS, HopperParams, arrivals};
+use crate::contract::hopper::{COLUMN_WARPS, HopperParams};
 use crate::ptx::{cluster, grid, mbarrier, shared, warp};
 
 const WEIGHT_WARP: u32 = COLUMN_WARPS;
@@ -40,13 +40,10 @@ pub unsafe fn dual_gemm<C: Config, E: Epilogue>(params: &HopperParams, param_blo
         let leader = warp::elect_one();
         if warp_index == WEIGHT_WARP && leader {
             load::prefetch_maps(param_block);
-            stages.init_barriers(arrivals::STAGE_FULL, arrivals::STAGE_EMPTY);
+            stages.init_barriers();
             mbarrier::fence_init();
         } else if warp_index == ACTIVATION_WARP && leader {
-            slots.init_barriers(
-                arrivals::slot_full(C::SHAPE),
-                arrivals::slot_empty(C::SHAPE),
-            );
+            slots.init_barriers();
             mbarrier::fence_init();
         }
         warp::sync();

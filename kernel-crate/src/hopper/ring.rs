@@ -11,6 +11,9 @@ use crate::ptx::mbarrier::Mbarrier;
 /// Which ring of a kernel.
 pub trait RingOf: Copy {
     const PLAN: RingPlan;
+    /// Threads that arrive per phase on each barrier.
+    const FULL_ARRIVALS: u32;
+    const EMPTY_ARRIVALS: u32;
 }
 
 /// The barriers and pieces of a CTA's ring, by their shared addresses.
@@ -60,11 +63,11 @@ impl<R: RingOf> Ring<R> {
 
     /// Initialises every barrier. One thread, before anything else; a fence follows.
     #[inline(always)]
-    pub fn init_barriers(self, full: u32, empty: u32) {
+    pub fn init_barriers(self) {
         let mut piece = 0;
         while piece < R::PLAN.count {
-            self.full(piece).init(full);
-            self.empty(piece).init(empty);
+            self.full(piece).init(R::FULL_ARRIVALS);
+            self.empty(piece).init(R::EMPTY_ARRIVALS);
             piece += 1;
         }
     }
